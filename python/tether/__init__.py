@@ -1,0 +1,1 @@
+"""Tether: a gRPC-first AI inference network."""

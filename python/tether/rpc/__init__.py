@@ -1,0 +1,1 @@
+"""How Tether speaks gRPC: servers, channels, errors and reflection."""
