@@ -1,0 +1,1 @@
+"""Stores: what must survive a crash, one database per owner, one dedicated thread per SQLite file."""

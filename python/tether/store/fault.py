@@ -1,0 +1,53 @@
+"""What a failing SQLite says, as an error of the closed set.
+
+The database's own words go to the log; the caller learns what an operator can do about it.
+Source: sqlite.org/rescode.html.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+
+from tether.errors import Reason, TetherError
+
+_WORDS: Mapping[int, str] = {
+    sqlite3.SQLITE_FULL: "the disk under the store is full",
+    sqlite3.SQLITE_READONLY: "the store is read-only",
+    sqlite3.SQLITE_CORRUPT: "the store is damaged: restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "the store is damaged: its file is no SQLite database",
+    sqlite3.SQLITE_CANTOPEN: "the store cannot be opened: check that its folder exists and is writable",
+    sqlite3.SQLITE_IOERR: "the disk under the store fails",
+    sqlite3.SQLITE_BUSY: "another process uses the store",
+    sqlite3.SQLITE_LOCKED: "another process uses the store",
+    sqlite3.SQLITE_PERM: "the store may not be opened: check the rights on its file",
+}
+_PRIMARY_MASK = 0xFF  # extended result codes keep the primary one in the low byte
+
+
+def is_fault(error: sqlite3.Error) -> bool:
+    """Whether the store itself failed, rather than the statement.
+
+    Args:
+        error: what SQLite raised.
+
+    Returns:
+        True for disk, file and lock faults; False for broken constraints and wrong statements.
+    """
+    return _code(error) in _WORDS
+
+
+def unavailable(error: sqlite3.Error) -> TetherError:
+    """The error for callers of a store that failed.
+
+    Args:
+        error: what SQLite raised.
+
+    Returns:
+        STORE_UNAVAILABLE with words an operator can act on.
+    """
+    words = _WORDS.get(_code(error), "the store failed")
+    return TetherError(Reason.STORE_UNAVAILABLE, words)
+
+
+def _code(error: sqlite3.Error) -> int:
+    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    return code & _PRIMARY_MASK

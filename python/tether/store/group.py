@@ -1,0 +1,147 @@
+"""One transaction over the calls of many callers.
+
+Equal operations run as one batch. When a batch breaks a rule its calls run again one by one, each behind a savepoint,
+so that one caller's mistake costs the others nothing; when the disk fails, all of them fail.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from tether.errors import Reason, TetherError
+from tether.store.fault import is_fault, unavailable
+
+_log = structlog.get_logger("tether.store")
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One caller's work.
+
+    Attributes:
+        operation: what to run; equal ones of a group run together.
+        items: its items.
+        future: where the caller waits.
+        writes: whether it needs the transaction.
+        results: one per item, once it ran.
+        error: what went wrong, or None.
+    """
+
+    operation: Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+    items: Sequence[Any]
+    future: asyncio.Future[Any]
+    writes: bool
+    results: Sequence[Any] = ()
+    error: Exception | None = None
+
+    def answer(self) -> None:
+        """Tell the caller, on its loop."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(list(self.results))
+
+
+def run_group(connection: sqlite3.Connection, group: Sequence[Call]) -> None:
+    """Run a group: writes in one transaction, then reads of what they committed.
+
+    Args:
+        connection: in autocommit mode.
+        group: calls; each gets its results or its error.
+    """
+    live = [call for call in group if not call.future.cancelled()]
+    writes = [call for call in live if call.writes]
+    if writes:
+        _commit(connection, writes)
+    for call in live:
+        if not call.writes:
+            _read(connection, call)
+
+
+def _commit(connection: sqlite3.Connection, writes: Sequence[Call]) -> None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for calls in _by_operation(writes):
+            _together(connection, calls)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        _log.exception("store_commit_failed", calls=len(writes))
+        _roll_back(connection)
+        for call in writes:
+            call.error = unavailable(error)
+
+
+def _by_operation(calls: Sequence[Call]) -> list[list[Call]]:
+    batches: dict[Any, list[Call]] = {}
+    for call in calls:
+        batches.setdefault(call.operation, []).append(call)
+    return list(batches.values())
+
+
+def _together(connection: sqlite3.Connection, calls: list[Call]) -> None:
+    """Run equal calls as one batch; one by one where that fails."""
+    if len(calls) == 1:
+        _behind_savepoint(connection, calls)
+        return
+    _behind_savepoint(connection, calls)
+    if calls[0].error is not None:
+        for call in calls:
+            call.error = None
+            _behind_savepoint(connection, [call])
+
+
+def _behind_savepoint(connection: sqlite3.Connection, calls: list[Call]) -> None:
+    connection.execute("SAVEPOINT batch")
+    try:
+        _run(connection, calls)
+    except Exception as error:
+        if isinstance(error, sqlite3.Error) and is_fault(error):
+            raise
+        connection.execute("ROLLBACK TO batch")
+        for call in calls:
+            call.error = _blame(error)
+    connection.execute("RELEASE batch")
+
+
+def _run(connection: sqlite3.Connection, calls: list[Call]) -> None:
+    items = calls[0].items if len(calls) == 1 else [item for call in calls for item in call.items]
+    results = calls[0].operation(connection, items)
+    start = 0
+    for call in calls:
+        call.results = results[start : start + len(call.items)]
+        start += len(call.items)
+
+
+def _read(connection: sqlite3.Connection, call: Call) -> None:
+    try:
+        call.results = call.operation(connection, call.items)
+    except sqlite3.Error as error:
+        _log.exception("store_read_failed")
+        call.error = unavailable(error)
+    except Exception as error:  # noqa: BLE001 - it belongs to the caller, who gets it
+        call.error = _blame(error)
+
+
+def _blame(error: Exception) -> Exception:
+    """What the caller gets: its own typed error, or INTERNAL with the cause chained."""
+    if isinstance(error, TetherError):
+        return error
+    _log.error("store_operation_failed", exc_info=error)
+    internal = TetherError(Reason.INTERNAL, "a write was refused by the store")
+    internal.__cause__ = error
+    return internal
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if not connection.in_transaction:
+        return
+    try:
+        connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        _log.exception("store_rollback_failed")
