@@ -12,7 +12,7 @@ from tether.errors import Reason, TetherError
 class Config(ServiceConfig):
     """A service's settings with a field of its own."""
 
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default={})
     slots: int = Field(default=4, ge=1)
 
 
@@ -76,7 +76,7 @@ def test_all_errors_are_reported_at_once_with_field_source_and_rule(tmp_path: Pa
 
 
 def test_missing_setting_says_how_to_give_it() -> None:
-    with pytest.raises(TetherError, match="state .not set; give --state or TETHER_GATEWAY_STATE"):
+    with pytest.raises(TetherError, match=r"state .not set; give --state or TETHER_GATEWAY_STATE"):
         load(Config, service="gateway", environ={})
 
 
@@ -118,7 +118,7 @@ def test_listen_on_loopback_is_taken(address: str) -> None:
     assert read(listen=address).listen == address
 
 
-@pytest.mark.parametrize("address", ["", ":1", "127.0.0.1", "127.0.0.1:-1", "127.0.0.1:70000", "::1:80", "h:１"])
+@pytest.mark.parametrize("address", ["", ":1", "127.0.0.1", "127.0.0.1:-1", "127.0.0.1:70000", "::1:80", "h:\uff11"])
 def test_split_address_refuses_what_is_no_address(address: str) -> None:
     with pytest.raises(ValueError, match=r"must be|stands in brackets"):
         split_address(address)
