@@ -1,0 +1,1 @@
+"""Access: who a client is, proven by an API key."""

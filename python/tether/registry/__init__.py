@@ -1,0 +1,1 @@
+"""The registry as its readers see it: a verified snapshot of tenants, keys and models."""

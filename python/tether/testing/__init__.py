@@ -1,0 +1,1 @@
+"""Fakes that tests of every part share."""
