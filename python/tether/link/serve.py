@@ -1,0 +1,89 @@
+"""Serving links: LinkService.Open as a handler of raw bytes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+import grpc
+import structlog
+from grpc import aio
+
+from tether.errors import Reason, TetherError
+from tether.link.end import BROKEN, LinkEnd
+from tether.link.handshake import parse_hello
+from tether.link.local import LinkEvents, LinkLocal
+from tether.link.metrics import REFUSED
+
+SERVICE = "tether.v1.LinkService"
+_log = structlog.get_logger("tether.link")
+
+
+class LinkServer:
+    """Accepts links.
+
+    Args:
+        local: this process's side.
+        roles: a peer needs one of these.
+        events: hears of links; `up` may raise TetherError to refuse one.
+        fail: ends the RPC with a TetherError.
+    """
+
+    def __init__(
+        self,
+        local: LinkLocal,
+        roles: Collection[int],
+        events: LinkEvents,
+        fail: Callable[[Any, TetherError], Awaitable[Any]],
+    ) -> None:
+        self._local = local
+        self._roles = roles
+        self._events = events
+        self._fail = fail
+
+    def add_to(self, server: aio.Server) -> list[str]:
+        """Register the service; returns its full name."""
+        handler: Any = grpc.stream_stream_rpc_method_handler(self.open)  # no serializers: bytes in, bytes out
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Open": handler}),))
+        return [SERVICE]
+
+    async def open(self, _requests: object, context: Any) -> None:  # noqa: ANN401 - grpc.aio's context, or a fake
+        """Serve one link until it ends."""
+        try:
+            end = await self._accept(context)
+        except TetherError as error:
+            REFUSED.labels(error.reason.name).inc()
+            _log.warning("link refused", reason=error.reason.name, error=error.message)
+            await self._fail(context, error)
+        except BROKEN:
+            REFUSED.labels("broken").inc()
+        else:
+            await self._hold(end)
+
+    async def _accept(self, context: Any) -> LinkEnd:  # noqa: ANN401
+        try:
+            async with asyncio.timeout(self._local.limits.hello_s):
+                end = await self._greet(context)
+        except TimeoutError as fault:
+            raise TetherError(Reason.LINK_PROTOCOL, "no hello in time") from fault
+        self._local.book.admit(end)
+        return end
+
+    async def _greet(self, context: Any) -> LinkEnd:  # noqa: ANN401
+        frame = await context.read()
+        if frame is aio.EOF:
+            raise TetherError(Reason.LINK_PROTOCOL, "the link ended before its hello")
+        local = self._local
+        peer = local.handshake.check(frame, self._roles)
+        await context.write(local.handshake.hello(parse_hello(frame).node_id))
+        return LinkEnd(local.book.number(), peer, context, local.machine, local.limits, side="served")
+
+    async def _hold(self, end: LinkEnd) -> None:
+        why = "refused"
+        try:
+            self._events.up(end)
+            why = "lost"
+            why = await end.run()
+        finally:
+            self._local.book.remove(end)
+            self._events.down(end, why)
+            _log.info("link ended", peer=end.peer.node_id, why=why)
