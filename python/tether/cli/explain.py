@@ -1,0 +1,60 @@
+"""`tether explain`: a dry run of placement, term by term."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tether.cli.option import Bootstrap, Out, Output, Region, State
+
+if TYPE_CHECKING:
+    from tether.v1.placement_pb2 import ExplainResponse
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(epilog="Example:  tether explain tether-demo")
+def explain(
+    model: Annotated[str, typer.Argument(help="NAME, or NAME:VERSION.")],
+    tenant: Annotated[str, typer.Option(help="Tenant that would ask.")] = "demo",
+    limit: Annotated[int, typer.Option(help="Most candidates.", min=1, max=1000)] = 20,
+    state: State = None,
+    bootstrap: Bootstrap = None,
+    region: Region = "local",
+    output: Out = Output.TABLE,
+) -> None:
+    """Show how a request would be placed: every candidate, every term, every rule that removed one."""
+    from tether.cli.operator import connect
+    from tether.name import model_and_version
+    from tether.v1.placement_pb2 import ExplainRequest, Header
+
+    model_id, version = model_and_version(model)
+    header = Header(tenant_id=tenant, model_id=model_id, version=version, correlation_id="explain")
+
+    async def run() -> "ExplainResponse":
+        async with connect(state, bootstrap, region) as operator:
+            placement = await operator.placement()
+            return await placement.Explain(ExplainRequest(header=header, limit=limit))
+
+    _print(asyncio.run(run()), output)
+
+
+def _print(found: "ExplainResponse", output: Output) -> None:
+    from tether.cli.output import print_rows
+
+    rows: list[dict[str, object]] = [
+        {
+            "name": one.worker_id,
+            "score": one.score,
+            **{term.name: term.value for term in one.terms},
+            "in_flight": one.in_flight,
+            "removed_by": None,
+            "detail": "",
+        }
+        for one in found.candidates
+    ]
+    rows += [{"name": one.worker_id, "removed_by": one.rule, "detail": one.detail} for one in found.removed]
+    if output is Output.TABLE:
+        typer.echo(f"{found.model_id}:{found.version}", err=True)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    print_rows(rows, output, columns)

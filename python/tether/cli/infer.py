@@ -1,0 +1,90 @@
+"""`tether infer`: ask a model and print the answer while it comes."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tether.cli.option import Out, Output, State
+
+if TYPE_CHECKING:
+    from tether.client.aio import Stream
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+DEFAULT_MODEL = "tether-demo"
+
+EPILOG = """Examples:
+
+\b
+  tether infer "Remind Bob to call Alice on Monday at 5pm."
+  echo "What does str.split do?" | tether infer -
+  tether infer --model tether-demo:1.0 --temperature 0.7 --seed 7 -o json "hello"
+  tether infer --correlation-id order-17 "hello"    # a repeat reads the same answer
+"""
+
+
+@app.command(epilog=EPILOG)
+def infer(
+    prompt: Annotated[str, typer.Argument(help="What to ask; - reads standard input.")],
+    model: Annotated[str, typer.Option("-m", "--model", help="Model, or model:version.")] = DEFAULT_MODEL,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens to generate.", min=1)] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 (greedy) to 2.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Over 0, up to 1.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest tokens.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be repeated.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampler.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Send the prompt as a user's message.")] = False,
+    correlation_id: Annotated[str, typer.Option(help="Name of the request, so that a repeat is recognised.")] = "",
+    retry_token: Annotated[str, typer.Option(help="Second half of that name.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds for the whole answer.", min=0.001, max=3600)] = 60.0,
+    address: Annotated[
+        str | None, typer.Option(envvar="TETHER_ADDRESS", help="host:port of a gateway; several with commas.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="TETHER_KEY", help="API key.", show_default="demo.key of the state folder")
+    ] = None,
+    state: State = None,
+    output: Out = Output.TABLE,
+) -> None:
+    """Ask a model and stream its answer."""
+    from tether.client.aio import Client
+    from tether.client.typing import OptionValues
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    options = OptionValues(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        stop=stop or (),
+        seed=seed,
+        correlation_id=correlation_id,
+        retry_token=retry_token,
+        timeout_s=timeout,
+    )
+
+    async def run() -> None:
+        async with Client(address, key, state=state) as client:
+            question = [{"role": "user", "content": text}] if chat else text
+            async with client.stream(question, model=model, **options) as stream:  # type: ignore[arg-type]
+                await _print(stream, output)
+
+    asyncio.run(run())
+
+
+async def _print(stream: "Stream", output: Output) -> None:
+    """Print pieces as they come, or one object at the end."""
+    if output is Output.TABLE:
+        async for piece in stream:
+            typer.echo(piece.text, nl=False)
+        typer.echo()
+        return
+    from tether.cli.output import print_object
+
+    answer = await stream.answer()
+    fields = ("text", "finish_reason", "model", "correlation_id", "retry_token", "joined", "settled")
+    found = {name: getattr(answer, name) for name in fields}
+    usage = {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens}
+    print_object({"name": answer.job_id, **found, **usage}, output)

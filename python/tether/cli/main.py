@@ -1,0 +1,105 @@
+"""`tether`: finds the verb, runs it, and turns errors into one line and an exit code from the table."""
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import tether
+from tether.errors import Reason, TetherError
+
+VERBS = {
+    "up": "Start a whole region in one process and stream a first answer.",
+    "serve": "Run one service.",
+    "infer": "Ask a model and stream its answer.",
+    "models": "List, show and push models.",
+    "workers": "List workers.",
+    "explain": "Show how a request would be placed, term by term.",
+    "jobs": "List and show jobs.",
+    "tenants": "List and make tenants, set quotas.",
+    "keys": "List, make and revoke API keys.",
+    "network": "Make a network: root document and issuer.",
+    "node": "Issue credentials to nodes.",
+    "doctor": "Check this machine and the region in the state folder.",
+}
+
+EPILOG = """Examples:
+
+\b
+  tether up                               a region on this machine, and a first answer
+  tether infer "What does str.split do?"  ask it, from another terminal
+  tether workers ls -o json               see who runs what
+
+Clients and verbs find the region by --state, TETHER_STATE, TETHER_ADDRESS and TETHER_KEY.
+"""
+
+
+class Verbs(TyperGroup):
+    """Imports a verb's module when the verb is used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer does not export its context's type
+        """Return the verbs in the order of the table."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
+        """Return a verb's command, or None."""
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        command = typer.main.get_command(import_module(f"tether.cli.{cmd_name}").app)
+        command.name = cmd_name
+        command.short_help = VERBS[cmd_name]
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
+        """Find the verb that the words name.
+
+        Raises:
+            TetherError: INVALID_FIELD with the nearest verb, where there is none of that name.
+        """
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from tether.name import did_you_mean
+
+            hint = did_you_mean(args[0], VERBS) or " `tether --help` lists the verbs."
+            raise TetherError(Reason.INVALID_FIELD, f"there is no verb {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=Verbs,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tether {tether.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def verbs(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Tether: a gRPC-first network for AI inference."""
+    del version
+
+
+def main() -> None:
+    """Run the command line and exit with the code of what happened."""
+    try:
+        app(prog_name="tether")
+    except TetherError as error:
+        typer.secho(f"tether: {error}", fg="red", err=True)
+        sys.exit(error.row.exit)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,155 @@
+"""`tether up`: a region in one process, a first answer, and what to try next."""
+
+import json
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tether.cli.region import Region
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+EPILOG = """Examples:
+
+\b
+  tether up                               a region, a first answer, then serves until Ctrl-C
+  tether up --workers 3                   three workers, so that one may die
+  tether up --once                        stream one answer, drain, exit 0
+  tether up --gateway-port 0 --bridge-port 0 --metrics-port 0 --state ./scratch
+"""
+
+
+@app.command(epilog=EPILOG)
+def up(
+    workers: Annotated[int, typer.Option(help="How many workers.", min=1, max=64)] = 1,
+    region: Annotated[str, typer.Option(help="Region's slug, such as eu-west.")] = "local",
+    state: Annotated[
+        Path | None,
+        typer.Option(envvar="TETHER_STATE", help="Folder for keys and data.", show_default="the user's state folder"),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Stream one answer, drain, exit.")] = False,
+    gateway_port: Annotated[int, typer.Option(help="gRPC port; 0 is any free one.", min=0, max=65535)] = 7400,
+    bridge_port: Annotated[int, typer.Option(help="HTTP port; 0 is any free one.", min=0, max=65535)] = 7480,
+    metrics_port: Annotated[int, typer.Option(help="Prometheus port; 0 is any free one.", min=0, max=65535)] = 7490,
+    overlay_port: Annotated[int, typer.Option(help="UDP port to bootstrap from; 0 is any.", min=0, max=65535)] = 0,
+    prompt: Annotated[str | None, typer.Option(help="What to ask first.", show_default="an example")] = None,
+    drain_grace: Annotated[float, typer.Option(help="Seconds that running answers have after Ctrl-C.")] = 30.0,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+) -> None:
+    """Start a whole region in one process, stream a first answer, and serve until Ctrl-C."""
+    began_s = time.monotonic()
+    import os
+
+    from tether.app import run
+    from tether.cli.region import Plan, Region
+    from tether.client.target import default_state
+    from tether.observe.log import configure_logging
+
+    configure_logging(log_level)
+    plan = Plan(
+        state=(state or default_state(os.environ)).absolute(),
+        region=region,
+        workers=workers,
+        gateway_port=gateway_port,
+        bridge_port=bridge_port,
+        metrics_port=metrics_port,
+        overlay_port=overlay_port,
+    )
+    sys.exit(run(_serve(Region(plan), plan.state, began_s, prompt, drain_grace, once=once)))
+
+
+async def _serve(
+    region: "Region", state: Path, began_s: float, prompt: str | None, grace_s: float, *, once: bool
+) -> int:
+    """Start, answer, and serve until told to stop."""
+    from tether.cli.lifetime import hold
+
+    async def greet() -> None:
+        _print_ready(region, state, time.monotonic() - began_s)
+        await _first_answer(state, prompt or _examples()[0], began_s)
+        if not once:
+            _print_next(region, state)
+
+    return await hold(region, grace_s, greet, once=once)
+
+
+def _examples() -> list[str]:
+    """Return prompts that the demo model answers well."""
+    from tether.cli.region import demo_folder
+
+    found = json.loads((demo_folder() / "examples.json").read_text(encoding="utf-8"))
+    return [one["prompt"] for one in found]
+
+
+def _print_ready(region: "Region", state: Path, seconds: float) -> None:
+    found = region.endpoints()
+    typer.secho(f"Tether is up after {seconds:.2f} s", bold=True, nl=False)
+    typer.echo(f", {region.workers} worker{'s' if region.workers > 1 else ''}, state in {state}")
+    typer.echo(f"  gateway  {found['gateway']}  gRPC")
+    typer.echo(f"  bridge   http://{found['bridge']}/v1  OpenAI HTTP")
+    typer.echo(f"  metrics  http://{found['metrics']}/metrics")
+    typer.echo(f"  overlay  {found['overlay']}  others join with --bootstrap")
+    typer.echo("  Services bind loopback only for now: nobody but this machine can reach them.")
+
+
+async def _first_answer(state: Path, prompt: str, began_s: float) -> None:
+    """Stream a first answer and say how fast it was."""
+    from tether.cli.infer import DEFAULT_MODEL
+    from tether.client.aio import Client
+    from tether.client.target import read_endpoints
+
+    typer.secho(f"\n> {prompt}", fg="cyan")
+    sent_s = time.monotonic()
+    first_s = 0.0
+    key = (state / "demo.key").read_text(encoding="utf-8").strip()
+    async with (
+        Client(read_endpoints(state)["gateway"], key) as client,
+        client.stream(prompt, model=DEFAULT_MODEL, timeout_s=60.0) as stream,
+    ):
+        async for piece in stream:
+            first_s = first_s or time.monotonic()
+            typer.secho(piece.text, fg="green", nl=False)
+        answer = await stream.answer()
+    took_s = max(time.monotonic() - first_s, 1e-9)
+    typer.echo(
+        f"\n  {answer.output_tokens} tokens from {answer.model}, first after {(first_s - sent_s) * 1000:.0f} ms"
+        f" ({first_s - began_s:.2f} s from the start), {answer.output_tokens / took_s:.0f} tokens/s"
+    )
+
+
+def _print_next(region: "Region", state: Path) -> None:
+    """Print commands that work when pasted into another terminal."""
+    found = region.endpoints()
+    tether = shutil.which("tether") or sys.argv[0]
+    tether = tether if shutil.which("tether") == tether and ".venv" not in tether else _relative(tether)
+    key_file = shlex.quote(str(state / "demo.key"))
+    prompts = _examples()
+    typer.secho("\nNext, in another terminal:", bold=True)
+    typer.echo(f"  export TETHER_STATE={shlex.quote(str(state))}")
+    typer.echo(f"  {tether} infer {shlex.quote(prompts[1 % len(prompts)])}")
+    typer.echo(f"  {tether} workers ls")
+    chat = json.dumps({"model": "tether-demo", "messages": [{"role": "user", "content": prompts[2 % len(prompts)]}]})
+    typer.echo(
+        f'  curl http://{found["bridge"]}/v1/chat/completions -H "authorization: Bearer $(cat {key_file})" '
+        f"-H 'content-type: application/json' -d {shlex.quote(chat)}"
+    )
+    body = json.dumps({"modelId": "tether-demo", "input": {"text": prompts[0]}, "parameters": {"maxTokens": 64}})
+    typer.echo(
+        f'  grpcurl -plaintext -H "authorization: Bearer $(cat {key_file})" -d {shlex.quote(body)} '
+        f"{found['gateway']} tether.v1.InferenceService/Infer"
+    )
+    typer.echo("Ctrl-C drains and stops.")
+
+
+def _relative(path: str) -> str:
+    """Return `path` as seen from here, where that is shorter."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path

@@ -1,0 +1,1 @@
+"""The Python client: typed requests in, typed pieces and answers out, over `InferenceService`."""

@@ -1,0 +1,108 @@
+"""The blocking client: the asyncio client on an event loop of its own thread.
+
+One implementation, two faces: nothing is written twice. grpc.aio wants one event loop per process, so a program that
+already runs asyncio should use `tether.Client`.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Self, TypeVar, Unpack
+
+from tether.client.aio import Client, Prompt, Stream
+from tether.client.result import Answer, Piece
+from tether.client.typing import OptionValues
+from tether.v1.infer_pb2 import Job
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """An event loop on a daemon thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tether-client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[object, object, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class SyncStream:
+    """One answer as it comes: an iterator of pieces and a context manager."""
+
+    def __init__(self, loop: _Loop, stream: Stream) -> None:
+        self._loop = loop
+        self._stream = stream
+        self._pieces = aiter(stream)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._loop.run(self._stream.__aexit__(*raised))
+
+    def __iter__(self) -> Iterator[Piece]:
+        return self
+
+    def __next__(self) -> Piece:
+        piece = self._loop.run(self._next())
+        if piece is None:
+            raise StopIteration
+        return piece
+
+    async def _next(self) -> Piece | None:
+        return await anext(self._pieces, None)
+
+    @property
+    def job_id(self) -> str:
+        """Job's id, 32 hex digits; empty before the first piece."""
+        return self._stream.job_id
+
+
+class SyncClient:
+    """`tether.Client` for programs without asyncio; same arguments, same errors."""
+
+    def __init__(self, address: str | None = None, key: str | None = None, *, state: Path | None = None) -> None:
+        client = Client(address, key, state=state)  # raises before a thread is there
+        self._loop = _Loop()
+        self._client = client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def stream(self, prompt: Prompt, *, model: str, **options: Unpack[OptionValues]) -> SyncStream:
+        """Start an answer; see `Client.stream`."""
+        return SyncStream(self._loop, self._loop.run(self._start(prompt, model, options)))
+
+    async def _start(self, prompt: Prompt, model: str, options: OptionValues) -> Stream:
+        return self._client.stream(prompt, model=model, **options)
+
+    def infer(self, prompt: Prompt, *, model: str, **options: Unpack[OptionValues]) -> Answer:
+        """Return a whole answer; see `Client.infer`."""
+        return self._loop.run(self._client.infer(prompt, model=model, **options))
+
+    def cancel(self, *, job_id: str = "", correlation_id: str = "", retry_token: str = "") -> Job:
+        """End a job for good; see `Client.cancel`."""
+        return self._loop.run(
+            self._client.cancel(job_id=job_id, correlation_id=correlation_id, retry_token=retry_token)
+        )
+
+    def job(self, *, job_id: str = "", correlation_id: str = "", retry_token: str = "") -> Job:
+        """Return a job; see `Client.job`."""
+        return self._loop.run(self._client.job(job_id=job_id, correlation_id=correlation_id, retry_token=retry_token))
+
+    def close(self) -> None:
+        """Close the connection and the thread."""
+        self._loop.run(self._client.close())
+        self._loop.close()

@@ -1,0 +1,23 @@
+"""Keyword arguments of the clients' calls, as a typed dictionary; meanings stand in `Options`."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+
+class OptionValues(TypedDict, total=False):
+    """Fields of `Options`, each optional."""
+
+    version: str
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    stop: Sequence[str]
+    seed: int | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    logprobs: int
+    correlation_id: str
+    retry_token: str
+    on_disconnect: Literal["detach", "cancel"] | None
+    timeout_s: float | None
