@@ -7,6 +7,7 @@ or `Outbox` where a link carries control alone. Source: docs/design/link.md.
 from tether.link.book import LinkBook
 from tether.link.dial import Dialler
 from tether.link.end import LinkEnd, LinkLimits, Machine
+from tether.link.failure import from_failure, to_failure
 from tether.link.handshake import Handshake, LinkPeer
 from tether.link.kind import NO_JOB, Kind
 from tether.link.local import LinkEvents, LinkLocal
@@ -28,4 +29,6 @@ __all__ = [
     "LinkServer",
     "Machine",
     "Outbox",
+    "from_failure",
+    "to_failure",
 ]
