@@ -1,7 +1,7 @@
 """The closed set of errors: one reason, one code each, and what the caller may do next, in one table.
 
-A `TetherError` is raised where a rule is broken; edges map it by `TABLE` to gRPC, HTTP and exit codes. Its message is for
-the caller and never holds secrets or content; the internal cause goes to the log.
+A `TetherError` is raised where a rule is broken; edges map it by `TABLE` to gRPC, HTTP and exit codes. Its message is
+for the caller and never holds secrets or content; the internal cause goes to the log.
 Source: google.rpc.Code and google.rpc.ErrorInfo; AIP-193.
 """
 
@@ -98,6 +98,7 @@ class Reason(Enum):
     HOME_UNREACHABLE = 43
     PORT_IN_USE = 44
     TOO_MANY_ATTEMPTS = 45
+    UNREACHABLE = 46
 
 
 _USAGE, _AUTH, _MISSING, _CONFLICT, _BUSY, _DOWN, _DATA, _FAULT = 2, 3, 4, 5, 6, 7, 8, 70
@@ -148,6 +149,7 @@ TABLE: Mapping[Reason, Row] = {
     Reason.HOME_UNREACHABLE: Row(Code.UNAVAILABLE, 503, _DOWN, "Wait, or use the tenant's home region.", again=True),
     Reason.PORT_IN_USE: Row(Code.FAILED_PRECONDITION, 500, _USAGE, "Give another port, or 0 for any free one."),
     Reason.TOO_MANY_ATTEMPTS: Row(Code.UNAUTHENTICATED, 429, _AUTH, "Wait as told, then use a valid key."),
+    Reason.UNREACHABLE: Row(Code.UNAVAILABLE, 503, _DOWN, "Check the address, or send to another.", again=True),
 }
 
 

@@ -114,6 +114,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the port is in use."""
     ERROR_REASON_TOO_MANY_ATTEMPTS: _ErrorReason.ValueType  # 45
     """UNAUTHENTICATED: too many wrong keys from this source; RetryInfo says when."""
+    ERROR_REASON_UNREACHABLE: _ErrorReason.ValueType  # 46
+    """UNAVAILABLE: the peer does not answer."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why a call failed. On the wire it stands in google.rpc.ErrorInfo without its prefix, domain `tether`."""
@@ -210,4 +212,6 @@ ERROR_REASON_PORT_IN_USE: ErrorReason.ValueType  # 44
 """FAILED_PRECONDITION: the port is in use."""
 ERROR_REASON_TOO_MANY_ATTEMPTS: ErrorReason.ValueType  # 45
 """UNAUTHENTICATED: too many wrong keys from this source; RetryInfo says when."""
+ERROR_REASON_UNREACHABLE: ErrorReason.ValueType  # 46
+"""UNAVAILABLE: the peer does not answer."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
