@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tether.cli.option import NETWORK, OPERATOR, Out, Output
+from tether.cli.option import Out, Output
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
@@ -25,12 +25,10 @@ def init(
     """Make root document, issuer and an operator. Says so where there is a network already."""
     from tether.cli.output import print_object
     from tether.client.target import default_state
-    from tether.identity import network as networks
-    from tether.identity.role import Role
+    from tether.node.region import init_network
 
     folder = state or default_state(os.environ)
-    made = networks.init(folder / NETWORK, name)
-    networks.issue(folder / NETWORK, folder / OPERATOR, [Role.OPERATOR, Role.PUBLISHER], label="operator")
+    made = init_network(folder, name)
     print_object(
         {"name": made.name, "network_id": made.network_id.hex(), "folder": str(folder), "created": made.created}, output
     )

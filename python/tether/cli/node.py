@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tether.cli.option import NETWORK, Out, Output
+from tether.cli.option import Out, Output
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
@@ -40,11 +40,9 @@ def issue(
     """Sign a credential with the local issuer key and put it into the node's folder."""
     from tether.cli.output import print_object
     from tether.client.target import default_state
-    from tether.identity import network as networks
-    from tether.identity.role import Role
     from tether.name import region as checked_region
+    from tether.node.region import issue_node
 
-    roles = [Role.parse(one) for one in role]
-    home = (network or default_state(os.environ)) / NETWORK
-    made = networks.issue(home, state, roles, [checked_region(region)], label, days * DAY_S)
+    home = network or default_state(os.environ)
+    made = issue_node(home, state, roles=role, region=checked_region(region), label=label, ttl_s=days * DAY_S)
     print_object({"name": made.node_id, "roles": sorted(role), "region": region, "folder": str(state)}, output)

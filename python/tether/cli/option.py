@@ -6,9 +6,6 @@ from typing import Annotated
 
 import typer
 
-NETWORK = "network"  # sub-folder of a state folder that holds root and issuer keys
-OPERATOR = "operator"  # sub-folder that holds an operator's identity
-
 
 class Output(StrEnum):
     """How lists are printed."""
