@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
+
 from tether.errors import TetherError
 from tether.store.migrate import apply, load, parse
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from tether.errors import Reason, TetherError
 from tether.store.migrate import Migration
 from tether.store.sqlite import Sqlite

@@ -1,0 +1,26 @@
+"""Outcomes: the first one written holds."""
+
+import pytest
+
+from tether.job.outcome import ANY_EPOCH, Verdict, decide
+from tether.job.state import State
+
+
+@pytest.mark.parametrize("asked", [State.DONE, State.FAILED, State.CANCELLED, State.ABANDONED])
+def test_first_outcome_is_written(asked: State) -> None:
+    assert decide(State.RESERVED, 2, asked, 2) is Verdict.WRITE
+    assert decide(State.RESERVED, 2, asked, ANY_EPOCH) is Verdict.WRITE
+
+
+@pytest.mark.parametrize("state", [State.DONE, State.FAILED, State.CANCELLED, State.ABANDONED])
+def test_later_outcome_changes_nothing(state: State) -> None:
+    assert decide(state, 1, State.DONE, 1) is Verdict.HOLDS
+
+
+def test_outcome_of_an_older_attempt_is_stale() -> None:
+    assert decide(State.RESERVED, 2, State.DONE, 1) is Verdict.STALE
+
+
+def test_outcome_of_no_attempt_is_unknown() -> None:
+    assert decide(State.RESERVED, 1, State.DONE, 2) is Verdict.UNKNOWN
+    assert decide(State.RESERVED, 1, State.RESERVED, 1) is Verdict.UNKNOWN
