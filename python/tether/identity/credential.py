@@ -12,10 +12,11 @@ from nacl.signing import SigningKey
 
 from tether.errors import Reason, TetherError
 from tether.identity import signature
-from tether.identity.name import KEY_BYTES, is_slug, node_id, require_slug
+from tether.identity.name import KEY_BYTES, node_id, require_slug
 from tether.identity.role import Role, known_roles
 from tether.identity.root import Issuer, Root
 from tether.identity.verified import CLOCK_TOLERANCE_S, Verified
+from tether.name import is_slug
 from tether.v1 import identity_pb2
 
 CREDENTIAL_BYTES_MAX = 600  # it travels beside records in datagrams: overlay.md §2

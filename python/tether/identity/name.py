@@ -1,4 +1,4 @@
-"""Names of nodes and regions.
+"""Names of nodes.
 
 A node id *is* its public key, written in lower-case base32 (RFC 4648) without padding, so that whoever has the name can
 check a signature without asking anyone.
@@ -6,14 +6,12 @@ check a signature without asking anyone.
 
 import base64
 import binascii
-import re
 
+from tether import name as names
 from tether.errors import Reason, TetherError
 
 NODE_ID_CHARS = 52  # 32 bytes in base32 without padding
 KEY_BYTES = 32  # Ed25519, RFC 8032
-SLUG_BYTES_MAX = 31  # as the proto's comments say for regions and network names
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,29}[a-z0-9])?")
 
 
 def node_id(public_key: bytes) -> str:
@@ -43,18 +41,10 @@ def node_key(name: str) -> bytes:
     raise TetherError(Reason.MALFORMED, "The node id is not 52 characters of lower-case base32.")
 
 
-def is_slug(text: str) -> bool:
-    """Whether `text` is a slug: lower-case letters, digits, inner hyphens, 1 to 31 bytes."""
-    return _SLUG.fullmatch(text) is not None
-
-
 def require_slug(text: str, field: str) -> str:
-    """`text`, where it is a slug.
+    """`text`, where it is a slug: lower-case letters, digits, inner hyphens, 1 to 31 bytes.
 
     Raises:
         TetherError: INVALID_FIELD, naming `field`.
     """
-    if not is_slug(text):
-        rule = f"lower-case letters, digits and inner hyphens, 1 to {SLUG_BYTES_MAX} characters"
-        raise TetherError(Reason.INVALID_FIELD, f"{field} must be {rule}.", field=field)
-    return text
+    return names.region(text, field)

@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 
 from tether.errors import Reason, TetherError
 from tether.identity import signature
-from tether.identity.name import is_slug
 from tether.identity.role import Role, known_roles
+from tether.name import is_slug
 from tether.v1 import identity_pb2
 
 ROOT_BYTES_MAX = 16_384  # 16 issuers with 64 regions each fit

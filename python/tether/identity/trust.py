@@ -8,11 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from tether.errors import Reason, TetherError
-from tether.identity import files, signature
+from tether.identity import files
 from tether.identity.credential import check_credential, invalid
 from tether.identity.lru import Lru
 from tether.identity.role import Role
 from tether.identity.root import ROOT_BYTES_MAX, Root, read_root
+from tether.identity.signature import TOKEN, holds
 from tether.identity.token import check_use, invalid_token, read_token
 from tether.identity.verified import Verified
 
@@ -88,27 +89,29 @@ class Trust:
         token = read_token(raw)
         check_use(token.audience, token.expires_at_ms, audience, now_ms)
         caller = self.credential(token.credential, now_ms / 1_000)
-        if not signature.holds(caller.node_key, signature.TOKEN, token.body, token.signature):
+        if not holds(caller.node_key, TOKEN, token.body, token.signature):
             raise invalid_token("has a signature that does not hold")
         self._tokens.put(name, (caller.hash, token.audience, token.expires_at_ms))
         return caller
 
-    def signed(self, context: str, body: bytes, signed: bytes, credential: bytes, role: Role, now_s: float) -> Verified:
+    def signed(  # what a signed thing consists of
+        self, context: str, body: bytes, signature: bytes, credential: bytes, role: int, now_s: float
+    ) -> Verified:
         """Check a body that a node with `role` signed: tickets, receipts, manifests, snapshots.
 
         Args:
             context: one of `tether.identity.signature`'s contexts.
             body: what was signed.
-            signed: the signature, 64 bytes.
+            signature: 64 bytes.
             credential: the signer's serialized credential.
-            role: what the signer must be.
+            role: what the signer must be; a `Role` or its number in the contract.
             now_s: seconds since the Unix epoch.
 
         Raises:
             TetherError: NODE_TOKEN_INVALID, or ROLE_FORBIDDEN.
         """
         signer = self.credential(credential, now_s)
-        signer.require(frozenset({role}), f"A signature under {context}")
-        if not signature.holds(signer.node_key, context, body, signed):
+        signer.require(frozenset({Role(role)}), f"A signature under {context}")
+        if not holds(signer.node_key, context, body, signature):
             raise TetherError(Reason.NODE_TOKEN_INVALID, f"The signature under {context} does not hold.")
         return signer

@@ -2,7 +2,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from tether.errors import Reason, TetherError
-from tether.identity.name import is_slug, node_id, node_key
+from tether.identity.name import node_id, node_key
 
 
 def test_node_id_is_base32_of_the_key_and_reads_back():
@@ -23,10 +23,3 @@ def test_node_key_refuses_what_is_no_canonical_id(bad):
 def test_node_id_refuses_a_key_of_another_length():
     with pytest.raises(TetherError):
         node_id(bytes(31))
-
-
-@pytest.mark.parametrize(("text", "fine"), [("eu-west", True), ("a", True), ("", False), ("-a", False), ("a-", False)])
-def test_slug_rule(text, fine):
-    assert is_slug(text) is fine
-    assert not is_slug("a" * 32)
-    assert not is_slug("a\n")

@@ -1,0 +1,1 @@
+"""What every service stands on: identity, overlay, gRPC server and channels, composed once for all five."""
