@@ -1,0 +1,74 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import tether
+from tether.cli.main import VERBS, app
+from tether.errors import Reason, TetherError
+
+runner = CliRunner()
+
+
+def test_verbs_all_explain_themselves_with_an_example():
+    for verb in VERBS:
+        found = runner.invoke(app, [verb, "--help"], catch_exceptions=False)
+        assert found.exit_code == 0, verb
+        leaves = runner.invoke(app, [verb, "ls", "--help"]) if "ls  " in found.output else found
+        assert "xample" in leaves.output or "COMMAND" in leaves.output, verb
+
+
+def test_version_is_printed():
+    assert runner.invoke(app, ["--version"]).output.strip() == f"tether {tether.__version__}"
+
+
+def test_verb_misspelt_names_the_nearest():
+    found = runner.invoke(app, ["wrokers"])
+    assert isinstance(found.exception, TetherError)
+    assert "workers" in found.exception.message
+
+
+def test_infer_without_region_exits_with_words(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tether.cli", "infer", "hi"],
+        env={"TETHER_STATE": str(tmp_path), "PATH": "", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == TetherError(Reason.INVALID_FIELD, "").row.exit
+    assert "tether up" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_network_init_twice_changes_nothing(tmp_path):
+    first = json.loads(runner.invoke(app, ["network", "init", "--state", str(tmp_path), "-o", "json"]).output)
+    again = json.loads(runner.invoke(app, ["network", "init", "--state", str(tmp_path), "-o", "json"]).output)
+    assert first["created"] is True
+    assert again["created"] is False
+    assert first["network_id"] == again["network_id"]
+
+
+def test_node_issue_makes_a_private_key(tmp_path):
+    runner.invoke(app, ["network", "init", "--state", str(tmp_path)])
+    arguments = ["node", "issue", "--role", "worker", "--region", "eu-west", "--network", str(tmp_path)]
+    found = runner.invoke(app, [*arguments, "--state", str(tmp_path / "w"), "-o", "json"], catch_exceptions=False)
+    assert json.loads(found.output)["roles"] == ["worker"]
+    assert (tmp_path / "w" / "node.key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("role", ["wroker", "", "root"])
+def test_node_issue_unknown_role_is_a_typed_error(tmp_path, role):
+    runner.invoke(app, ["network", "init", "--state", str(tmp_path)])
+    found = runner.invoke(
+        app, ["node", "issue", "--role", role, "--network", str(tmp_path), "--state", str(tmp_path / "w")]
+    )
+    assert isinstance(found.exception, TetherError)
+
+
+def test_doctor_lists_objects_with_names(tmp_path):
+    found = runner.invoke(app, ["doctor", "--state", str(tmp_path), "-o", "json"])
+    assert {"name", "ok", "found", "advice"} <= set(json.loads(found.output)[0])

@@ -1,0 +1,24 @@
+import pytest
+
+from tether.cli.service import parse_flags
+from tether.errors import TetherError
+
+
+def test_flags_become_settings():
+    found = parse_flags(
+        ["--state", "x", "--overlay-port=7500", "--standalone", "--bootstrap", "a:1", "--bootstrap", "b:2"]
+    )
+    assert found == {"state": "x", "overlay_port": "7500", "standalone": "true", "bootstrap": ("a:1", "b:2")}
+
+
+def test_flags_list_may_be_written_with_commas():
+    assert parse_flags(["--bootstrap", "a:1,b:2"]) == {"bootstrap": ("a:1", "b:2")}
+
+
+def test_flags_last_of_a_single_value_wins():
+    assert parse_flags(["--region", "a", "--region", "b"]) == {"region": "b"}
+
+
+def test_flags_stray_word_is_refused():
+    with pytest.raises(TetherError):
+        parse_flags(["state", "x"])
