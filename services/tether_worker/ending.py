@@ -1,0 +1,85 @@
+"""How an attempt's end looks on the wire: the last chunk, the COMPLETE, and the extra fields of single tokens.
+
+Pure. Source: docs/design/link.md (END, COMPLETE), docs/design/streams.md §5.
+"""
+
+from tether.errors import Reason, TetherError
+from tether.v1 import infer_pb2, link_pb2
+from tether_worker.engine.runtime import Emitted, Finish, TokenLogprob
+from tether_worker.receipt import Ran, usage_of
+from tether_worker.run import Run
+
+_FINISH = {
+    Finish.STOP: infer_pb2.Infer.FINISH_REASON_STOP,
+    Finish.LENGTH: infer_pb2.Infer.FINISH_REASON_LENGTH,
+    Finish.CANCELLED: infer_pb2.Infer.FINISH_REASON_CANCELLED,
+}
+_EMPTY_CHAIN = (bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"), b"", 0, 0)
+
+
+def extra_fields(piece: Emitted, *, alone: bool) -> bytes:
+    """Serialized `Infer.Chunk` fields that belong to a piece's tokens: logprobs, and the end of one of several."""
+    finish = infer_pb2.Infer.FINISH_REASON_UNSPECIFIED
+    if not alone and piece.finish is not None:
+        finish = _FINISH.get(piece.finish, finish)
+    if not piece.logprobs and not finish:
+        return b""
+    chunk = infer_pb2.Infer.Chunk(logprobs=[_logprob(one) for one in piece.logprobs], finish_reason=finish)
+    return chunk.SerializeToString()
+
+
+def _logprob(one: TokenLogprob) -> infer_pb2.Infer.TokenLogprob:
+    alternatives = [
+        infer_pb2.Infer.TokenLogprob.Alternative(token=text, logprob=logprob) for _, text, logprob in one.alternatives
+    ]
+    return infer_pb2.Infer.TokenLogprob(token=one.token, logprob=one.logprob, alternatives=alternatives)
+
+
+def ran_of(run: Run, chain: tuple[bytes, bytes, int, int] | None, ended_ms: int) -> Ran:
+    """What a run came to, by the chain at its end."""
+    digest, _, tokens, text_bytes = chain or _EMPTY_CHAIN
+    finish = Finish.CANCELLED if run.error is not None or not run.over else run.finish
+    return Ran(
+        fingerprint=run.served.engine.runtime.fingerprint,
+        chain=digest,
+        tokens=tokens,
+        text_bytes=text_bytes,
+        input_tokens=run.input_tokens,
+        finish=_FINISH[finish],
+        complete=finish is not Finish.CANCELLED,
+        started_ms=run.started_ms,
+        ended_ms=ended_ms,
+        from_tokens=run.from_tokens,
+    )
+
+
+def end_chunk(run: Run, ran: Ran, receipt: infer_pb2.Infer.Receipt) -> bytes:
+    """The serialized last chunk: `done`, finish reason, usage, receipt."""
+    chunk = infer_pb2.Infer.Chunk(done=True, finish_reason=ran.finish, usage=usage_of(ran), receipt=receipt)
+    if run.ticket.HasField("degraded"):
+        chunk.degraded.CopyFrom(run.ticket.degraded)
+    return chunk.SerializeToString()
+
+
+def complete_body(
+    receipt: infer_pb2.Infer.Receipt | None, answer: bytes | None, error: TetherError | None, *, complete: bool
+) -> bytes:
+    """The serialized `Link.Complete` that the worker would send for an end.
+
+    Args:
+        receipt: over what ran, or None.
+        answer: serialized `Infer.Payload` of a keyed job, or None.
+        error: what failed it, or None.
+        complete: whether the answer is whole.
+    """
+    outcome = infer_pb2.JOB_STATE_DONE if complete else outcome_of(error)
+    told = "" if error is None else f"{error.reason.name}: {error.message}"
+    message = link_pb2.Link.Complete(receipt=receipt, answer=answer or b"", outcome=outcome, error=told)
+    return message.SerializeToString()
+
+
+def outcome_of(error: TetherError | None) -> infer_pb2.JobState.ValueType:
+    """What a job comes to that got no answer: ABANDONED where the same call may succeed later, else FAILED."""
+    if error is None or error.row.again or error.reason is Reason.DEADLINE:
+        return infer_pb2.JOB_STATE_ABANDONED
+    return infer_pb2.JOB_STATE_FAILED
