@@ -25,7 +25,9 @@ class TextStream:
         self._held = b""
 
     def feed(self, token: bytes) -> bytes:
-        """Takes one token's bytes; returns the text that is final now, maybe empty."""
+        """Takes one token's bytes; returns the text that is final now, maybe empty; nothing after a stop text."""
+        if self.stopped:
+            return b""
         text = self._decoder.decode(token).encode()
         return self._release(text) if self._stops else text
 
