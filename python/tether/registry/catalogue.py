@@ -15,9 +15,9 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from tether.errors import Reason, TetherError
+from tether.identity.role import Role
 from tether.registry import index
 from tether.v1 import registry_pb2 as pb
-from tether.v1.identity_pb2 import ROLE_REGISTRY, Role
 
 CONTEXT = "tether/snapshot/v1"
 FILE = "snapshot.bin"
@@ -31,7 +31,7 @@ class Verifier(Protocol):
     """What the catalogue needs of `tether.identity.Trust`."""
 
     def signed(
-        self, context: str, body: bytes, signature: bytes, credential: bytes, role: Role.ValueType, now_s: float
+        self, context: str, body: bytes, signed: bytes, credential: bytes, role: Role, now_s: float, /
     ) -> object:
         """Return who signed; TetherError where it does not hold."""
 
@@ -161,7 +161,7 @@ class Catalogue:
 
     def _verified(self, response: pb.WatchSnapshotResponse, now_s: float) -> pb.Snapshot:
         """Return the snapshot once signature and network hold."""
-        self._trust.signed(CONTEXT, response.snapshot, response.signature, response.credential, ROLE_REGISTRY, now_s)
+        self._trust.signed(CONTEXT, response.snapshot, response.signature, response.credential, Role.REGISTRY, now_s)
         try:
             fresh = pb.Snapshot.FromString(response.snapshot)
         except DecodeError as error:

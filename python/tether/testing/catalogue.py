@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tether.access import key
+from tether.identity.role import Role
 from tether.registry.catalogue import Catalogue
 from tether.v1 import registry_pb2 as pb
-from tether.v1.identity_pb2 import Role
 
 NETWORK_ID = bytes(32)
 
@@ -14,11 +14,13 @@ NETWORK_ID = bytes(32)
 class TrustAll:
     """A verifier that believes everything."""
 
+    network_id = NETWORK_ID
+
     def signed(
-        self, context: str, body: bytes, signature: bytes, credential: bytes, role: Role.ValueType, now_s: float
+        self, context: str, body: bytes, signed: bytes, credential: bytes, role: Role, now_s: float, /
     ) -> object:
         """Believe it."""
-        return (context, body, signature, credential, role, now_s)
+        return (context, body, signed, credential, role, now_s)
 
 
 def token(seed: int) -> key.Token:
