@@ -12,7 +12,8 @@ from tether.store.jobs import Driver, JobRow, Reservation, Subject, Worker
 COLUMNS = (
     "number, job, tenant, correlation_id, retry_token, keyed, request_hash, model, version, digest, header, "
     "limit_tokens, state, epoch, after_epoch, attempts, entries, session, driver, worker, worker_incarnation, "
-    "worker_address, seed, held_tokens, settled_input, settled_output, settled_bytes, created_ms, deadline_ms, ended_ms, error"
+    "worker_address, seed, held_tokens, settled_input, settled_output, settled_bytes, created_ms, "
+    "deadline_ms, ended_ms, error"
 )
 _SELECT = f"SELECT {COLUMNS} FROM jobs WHERE job = ?"  # noqa: S608 - no value is spliced in
 _OUTCOME = "SELECT receipt, answer FROM outcomes WHERE job = ?"

@@ -1,0 +1,82 @@
+"""What an end settles, and whether its answer may be kept.
+
+A receipt says what was used; without one only what was delivered counts, and the prompt waits for a receipt. An answer is
+kept only when it is as long as the receipt says.
+Source: docs/design/streams.md §5.
+"""
+
+from google.protobuf.message import DecodeError
+
+from tether.errors import Reason, TetherError
+from tether.job.hold import Position
+from tether.job.state import State
+from tether.v1.infer_pb2 import Infer
+
+FAULTS = frozenset({Reason.ENGINE_FAILED.name, Reason.WORKER_LOST.name, Reason.INTERNAL.name})
+
+
+def receipt_body(receipt: Infer.Receipt) -> Infer.ReceiptBody:
+    """What a receipt says.
+
+    Raises:
+        TetherError: MALFORMED.
+    """
+    try:
+        return Infer.ReceiptBody.FromString(receipt.body)
+    except DecodeError as error:
+        raise TetherError(Reason.MALFORMED, "the receipt is malformed", field="receipt") from error
+
+
+def check_receipt(body: Infer.ReceiptBody, job: bytes, epoch: int, signer: str) -> None:
+    """Refuse a receipt that is not about this attempt.
+
+    Args:
+        body: what it says.
+        job: id of the job, 16 bytes.
+        epoch: the attempt.
+        signer: node id of whoever signed it.
+
+    Raises:
+        TetherError: INVALID_FIELD.
+    """
+    if (body.job_id, body.epoch, body.worker_id) != (job, epoch, signer):
+        raise TetherError(Reason.INVALID_FIELD, "the receipt is of another attempt", field="receipt")
+
+
+def used(outcome: State, body: Infer.ReceiptBody | None, delivered: Position | None) -> Position:
+    """What a job used from its start, as far as it is to be paid.
+
+    Args:
+        outcome: how it ended.
+        body: what its receipt says, or None.
+        delivered: what the client got, or None where that is not known.
+
+    Returns:
+        A position; for an end that is not DONE never beyond what was delivered, where that is known.
+    """
+    if body is None:
+        return delivered or Position()
+    whole = Position(body.usage.input_tokens, body.end.tokens, body.end.bytes)
+    if outcome is State.DONE or delivered is None:
+        return whole
+    return Position(
+        whole.input_tokens,
+        min(whole.output_tokens, delivered.output_tokens),
+        min(whole.output_bytes, delivered.output_bytes),
+    )
+
+
+def is_whole(answer: bytes, body: Infer.ReceiptBody) -> bool:
+    """Whether a serialized Infer.Payload can be the answer that the receipt is about."""
+    try:
+        payload = Infer.Payload.FromString(answer)
+    except DecodeError:
+        return False
+    if payload.WhichOneof("kind") != "text" or body.parameters.choices > 1:
+        return True
+    return len(payload.text.encode()) == body.end.bytes
+
+
+def is_fault(outcome: State, error: str) -> bool:
+    """Whether an end counts against the worker's model: its error begins with a reason that is nobody else's fault."""
+    return outcome is not State.DONE and error.partition(":")[0] in FAULTS

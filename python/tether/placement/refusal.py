@@ -1,0 +1,36 @@
+"""Why no worker was found, as an error that says what to do next."""
+
+from collections.abc import Mapping
+
+from tether._native import Census
+from tether.errors import Reason, TetherError
+
+_FULL_RETRY_S = 0.25  # a slot frees about this often on a busy worker; a guess, bench/scheduling.py replaces it
+_OUT_RETRY_S = 1.0  # a suspect worker is heard again or gone within a second
+
+
+def no_candidate(model: str, version: str, census: Census, breakers: Mapping[str, float]) -> TetherError:
+    """The error for a request that no worker can take now.
+
+    Args:
+        model: name of the model.
+        version: its version.
+        census: workers that serve it.
+        breakers: health of regions whose breaker is not closed.
+
+    Returns:
+        OVERLOADED where all are full, else NO_WORKER with the reason.
+    """
+    name = f"{model}:{version}"
+    if census.full and not census.ready:
+        return TetherError(
+            Reason.OVERLOADED, f"all {census.full} workers of {name} are full", retry_after_s=_FULL_RETRY_S
+        )
+    if census.ready and 0.0 in breakers.values():
+        return TetherError(Reason.NO_WORKER, f"too much of {name} failed lately", retry_after_s=_OUT_RETRY_S)
+    if census.ready:
+        return TetherError(Reason.NO_WORKER, f"no worker of {name} is allowed and fit for this request")
+    if census.out:
+        words = f"the workers of {name} are silent or draining"
+        return TetherError(Reason.NO_WORKER, words, retry_after_s=_OUT_RETRY_S)
+    return TetherError(Reason.NO_WORKER, f"no worker serves {name}", retry_after_s=_OUT_RETRY_S)
