@@ -307,6 +307,15 @@ async def test_complete_of_an_attempt_that_never_was_is_refused(store: JobStore)
     assert result.error.reason is Reason.STALE_EPOCH
 
 
+async def test_complete_by_another_worker_is_refused(store: JobStore) -> None:
+    asked = reservation(store)
+    await reserved(store, asked)
+    [result] = await store.complete([replace(done(asked.subject.job), worker="w9")])
+    assert isinstance(result, Refused)
+    assert result.error.reason is Reason.ROLE_FORBIDDEN
+    assert (await ended(store, replace(done(asked.subject.job), worker=WORKER.node))).written
+
+
 async def test_complete_of_nothing_is_refused(store: JobStore) -> None:
     [result] = await store.complete([done(b"n" * 16)])
     assert isinstance(result, Refused)

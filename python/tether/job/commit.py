@@ -1,7 +1,7 @@
 """What an end settles, and whether its answer may be kept.
 
-A receipt says what was used; without one only what was delivered counts, and the prompt waits for a receipt. An answer is
-kept only when it is as long as the receipt says.
+A receipt says what was used; without one only what was delivered counts, and the prompt waits for a receipt. An answer
+is kept only when it is as long as the receipt says.
 Source: docs/design/streams.md §5.
 """
 

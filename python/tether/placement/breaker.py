@@ -108,9 +108,10 @@ class Breaker:
 
     def _is_bad(self) -> bool:
         outcomes, failures, slow = (before + now for before, now in zip(*self._halves, strict=True))
-        if outcomes < self._settings.samples_min:
+        settings = self._settings
+        if outcomes < settings.samples_min:
             return False
-        return failures >= self._settings.error_share_max * outcomes or slow >= self._settings.slow_share_max * outcomes
+        return bool(failures >= settings.error_share_max * outcomes or slow >= settings.slow_share_max * outcomes)
 
     def _rotate(self, now_s: float) -> None:
         half_s = self._settings.window_s / 2

@@ -81,56 +81,6 @@ def ticket_body(permit: Permit, header: Header) -> TicketBody:
     return body
 
 
-def sign(self, context: str, body: bytes) -> bytes:
-    """Ed25519 over context, a zero byte, and body."""
-
-
-def ticket_body(
-    subject: Subject,
-    header: Header,
-    worker: Worker,
-    *,
-    driver: str,
-    epoch: int,
-    seed: int,
-    path: int = Infer.PATH_DIRECT,
-) -> TicketBody:
-    """What a ticket says, but for network and time.
-
-    Args:
-        subject: the job.
-        header: the request as it runs.
-        worker: who may run it.
-        driver: node id of the gateway that may present it.
-        epoch: the attempt.
-        seed: of the sampler, 64 bits.
-        path: way of the chunks.
-
-    Returns:
-        The body.
-    """
-    body = TicketBody(
-        job_id=subject.job,
-        epoch=epoch,
-        request_hash=subject.request_hash,
-        worker_id=worker.node,
-        worker_incarnation=worker.incarnation,
-        driver_id=driver,
-        tenant_id=subject.tenant,
-        correlation_id=subject.correlation_id,
-        model_id=subject.model,
-        version=subject.version,
-        model_digest=subject.digest,
-        parameters=header.parameters,
-        path=Infer.Path.ValueType(path),
-        valid_s=VALID_S,
-        keyed=subject.keyed,
-        adapters=header.adapters,
-    )
-    body.parameters.seed = seed
-    return body
-
-
 def sign(body: TicketBody, signer: Signer, now_ms: int) -> bytes:
     """A serialized Ticket.
 

@@ -129,6 +129,7 @@ class Completion:
         receipt: serialized Infer.Receipt, or empty.
         answer: serialized Infer.Payload of a keyed job, or None where it is not kept.
         error: reason and message of a failure.
+        worker: node that says so, where it is a worker: must be the attempt's; empty is not compared.
     """
 
     job: bytes
@@ -138,6 +139,7 @@ class Completion:
     receipt: bytes = b""
     answer: bytes | None = None
     error: str = ""
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ class Refused:
     """Nothing was written for this item.
 
     Attributes:
-        error: JOB_CONFLICT, JOB_UNKNOWN, JOB_FAILED or STALE_EPOCH.
+        error: JOB_CONFLICT, JOB_UNKNOWN, JOB_FAILED, STALE_EPOCH or ROLE_FORBIDDEN.
     """
 
     error: TetherError

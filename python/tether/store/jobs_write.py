@@ -130,6 +130,8 @@ def _complete_one(connection: sqlite3.Connection, books: Books, asked: Completio
     row = find_whole(connection, asked.job)
     if row is None:
         return Refused(_unknown())
+    if asked.worker and asked.epoch == row.epoch and asked.worker != row.worker.node:
+        return Refused(TetherError(Reason.ROLE_FORBIDDEN, "the attempt runs on another worker"))
     verdict = outcome.decide(row.state, row.epoch, asked.outcome, asked.epoch)
     if verdict is Verdict.UNKNOWN:
         return Refused(TetherError(Reason.STALE_EPOCH, f"attempt {asked.epoch} of the job was never made"))
