@@ -1,0 +1,208 @@
+"""What every registry store owes its callers; each new store joins `STORES` and passes unchanged."""
+
+import asyncio
+import itertools
+import random
+
+import pytest
+
+from tether.errors import Reason, TetherError
+from tether.store.registry import StoreLimits
+from tether.store.registry_sqlite import SqliteRegistryStore
+from tether.testing.catalogue import key_of, model_of, token
+from tether.v1 import registry_pb2 as pb
+
+NETWORK = bytes(range(32))
+LIMITS = StoreLimits(tenants_max=40, keys_max=40, models_max=40)
+NOW_MS = 1_800_000_000_000
+
+
+async def open_sqlite(folder):
+    return await SqliteRegistryStore.open(folder / "registry.db", LIMITS, lambda: NOW_MS)
+
+
+STORES = {"sqlite": open_sqlite}
+
+
+@pytest.fixture(params=STORES)
+async def reopen(request, tmp_path):
+    opened = []
+
+    async def again():
+        while opened:
+            await opened.pop().close()
+        opened.append(await STORES[request.param](tmp_path))
+        return opened[0]
+
+    yield again
+    for store in opened:
+        await store.close()
+
+
+@pytest.fixture
+async def store(reopen):
+    return await reopen()
+
+
+def tenant(name="acme", **fields):
+    made = pb.Tenant(name=name, **fields)
+    made.created_at.FromMilliseconds(NOW_MS)
+    return made
+
+
+def key(number, tenant_id="acme"):
+    made = key_of(token(number), tenant_id)
+    made.created_at.FromMilliseconds(NOW_MS)
+    return made
+
+
+async def revision(store):
+    return (await store.snapshot(NETWORK)).revision
+
+
+async def reason_of(call):
+    with pytest.raises(TetherError) as caught:
+        await call
+    return caught.value.reason
+
+
+async def test_store_begins_empty_at_the_time_of_its_making(store):
+    assert await store.snapshot(NETWORK) == pb.Snapshot(network_id=NETWORK, revision=NOW_MS)
+
+
+async def test_store_keeps_everything_over_a_restart(reopen):
+    store = await reopen()
+    full = tenant(display_name="Acme", quota=pb.Quota(requests_per_minute=5, tokens_per_day=2**63 - 1), suspended=True)
+    await store.create_tenant(full)
+    timed = key(1)
+    timed.label = "laptop"
+    timed.expires_at.FromMilliseconds(NOW_MS + 5)
+    await store.create_key(timed)
+    await store.publish(model_of("m", manifest=b"signed"))
+    before = await store.snapshot(NETWORK)
+    after = await (await reopen()).snapshot(NETWORK)
+    assert after == before
+    assert (list(after.tenants), list(after.keys)) == ([full], [timed])
+    assert [(one.name, one.manifest) for one in after.models] == [("m:1.0", b"")]
+
+
+async def test_store_each_change_raises_the_revision_by_one(store):
+    seen = [await revision(store)]
+    for change in (
+        store.create_tenant(tenant()),
+        store.set_quota("acme", pb.Quota(requests_per_minute=1)),
+        store.create_key(key(1)),
+        store.revoke_key(token(1).key_id),
+        store.publish(model_of("m")),
+    ):
+        await change
+        seen.append(await revision(store))
+    assert seen == list(range(NOW_MS, NOW_MS + 6))
+
+
+async def test_store_the_same_again_is_no_change(store):
+    await store.create_tenant(tenant())
+    await store.create_key(key(1))
+    await store.revoke_key(token(1).key_id)
+    await store.publish(model_of("m"))
+    before = await revision(store)
+    assert await store.create_tenant(tenant()) == tenant()
+    await store.set_quota("acme", pb.Quota())
+    assert (await store.revoke_key(token(1).key_id)).revoked
+    assert (await store.publish(model_of("m"))).name == "m:1.0"
+    assert await revision(store) == before
+
+
+async def test_store_name_that_is_taken_is_refused(store):
+    await store.create_tenant(tenant())
+    await store.publish(model_of("m"))
+    await store.create_key(key(1))
+    before = await revision(store)
+    assert await reason_of(store.create_tenant(tenant(display_name="other"))) is Reason.NAME_TAKEN
+    other = model_of("m")
+    other.digest = b"o" * 32
+    assert await reason_of(store.publish(other)) is Reason.NAME_TAKEN
+    assert await reason_of(store.create_key(key(1))) is Reason.NAME_TAKEN
+    assert await revision(store) == before
+
+
+async def test_store_what_is_not_there_is_said(store):
+    assert await reason_of(store.create_key(key(1, "gone"))) is Reason.ACCESS_UNKNOWN
+    assert await reason_of(store.set_quota("gone", pb.Quota())) is Reason.ACCESS_UNKNOWN
+    assert await reason_of(store.revoke_key("0" * 16)) is Reason.ACCESS_UNKNOWN
+    assert await store.model("gone", "1.0") is None
+    assert await store.versions("gone") == []
+
+
+async def test_store_shows_hashes_of_secrets_in_snapshots_alone(store):
+    await store.create_tenant(tenant())
+    made = await store.create_key(key(1))
+    revoked = await store.revoke_key(made.name)
+    (listed,) = await store.list_keys("", "", 10)
+    assert [one.secret_sha256 for one in (made, listed, revoked)] == [b"", b"", b""]
+    assert (await store.snapshot(NETWORK)).keys[0].secret_sha256 == key(1).secret_sha256
+
+
+async def test_store_returns_a_manifest_with_its_version(store):
+    await store.publish(model_of("m", manifest=b"signed"))
+    found = await store.model("m", "1.0")
+    assert found is not None
+    assert found.manifest == b"signed"
+    assert [one.manifest for one in await store.versions("m")] == [b""]
+
+
+@pytest.mark.parametrize("page", [1, 3, 100])
+async def test_store_pages_list_each_once_in_order(store, page):
+    names = [f"t{number:02}" for number in range(7)]
+    for name in random.Random(1).sample(names, 7):
+        await store.create_tenant(tenant(name))
+        await store.create_key(key(names.index(name) + 1, name))
+        await store.publish(model_of(name))
+
+    async def walk(list_page):
+        found = []
+        while batch := await list_page(found[-1] if found else "", page):
+            assert len(batch) <= page
+            found += [one.name for one in batch]
+        return found
+
+    assert await walk(store.list_tenants) == names
+    assert await walk(store.list_models) == [f"{name}:1.0" for name in names]
+    assert await walk(lambda after, limit: store.list_keys("", after, limit)) == sorted(
+        token(number + 1).key_id for number in range(7)
+    )
+    assert len(await store.list_keys("t03", "", 10)) == 1
+
+
+async def test_store_is_bounded(store):
+    await store.create_tenant(tenant())
+    for number in range(40):
+        await store.create_key(key(number))
+        await store.publish(model_of(f"m{number}"))
+    for number in range(39):
+        await store.create_tenant(tenant(f"t{number}"))
+    assert await reason_of(store.create_tenant(tenant("more"))) is Reason.QUOTA_EXCEEDED
+    assert await reason_of(store.create_key(key(41))) is Reason.QUOTA_EXCEEDED
+    assert await reason_of(store.publish(model_of("more"))) is Reason.QUOTA_EXCEEDED
+
+
+async def test_store_snapshots_among_writes_are_whole(store):
+    await store.create_tenant(tenant())
+
+    async def pair(number):
+        await store.create_key(key(number))
+        await store.revoke_key(token(number).key_id)
+
+    async def watch():
+        return [await store.snapshot(NETWORK) for _ in range(20)]
+
+    results = await asyncio.gather(*(pair(number) for number in range(20)), watch())
+    snapshots = results[-1]
+    assert snapshots is not None
+    for before, after in itertools.pairwise(snapshots):
+        changes = (
+            (len(after.keys) - len(before.keys))
+            + sum(k.revoked for k in after.keys)
+            - sum(k.revoked for k in before.keys)
+        )
+        assert after.revision - before.revision == changes
