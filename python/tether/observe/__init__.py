@@ -1,0 +1,1 @@
+"""How Tether is seen: logs, metrics and traces."""
