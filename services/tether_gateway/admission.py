@@ -1,0 +1,187 @@
+"""Admission: who asks, for what, and whether they may, decided from the raw bytes and the call's metadata.
+
+No I/O: the catalogue is in memory, time is an argument, chance is `rng`. The request is cut once, natively; what
+goes on is its header.
+Source: docs/design/streams.md §1 steps 1 to 3.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
+
+from tether import _native, rules
+from tether.errors import Reason, TetherError
+from tether.rules.content import check_input
+from tether.rules.request import check_trace_id
+from tether.v1 import infer_pb2, placement_pb2, registry_pb2
+from tether_gateway.config import Config
+from tether_gateway.throttle import KeyThrottle
+
+_BEARER = "bearer "
+_TENANTS_MAX = 65_536
+_CANCEL = infer_pb2.Infer.ON_DISCONNECT_CANCEL
+
+
+class Catalogue(Protocol):
+    """What admission needs of `tether.registry.Catalogue`."""
+
+    def authenticate(self, token: str, now_s: float) -> registry_pb2.Tenant:
+        """The tenant of a key."""
+
+    def model(self, model_id: str, version: str = "") -> registry_pb2.Model:
+        """A version of a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came with a call.
+
+    Attributes:
+        metadata: lower-case keys; of a repeated key the last value.
+        source: where the call comes from, without its port.
+        time_left_s: the call's own deadline, seconds from now, or None.
+    """
+
+    metadata: Mapping[str, str]
+    source: str
+    time_left_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may run.
+
+    Attributes:
+        raw: the request as sent.
+        header: without its input, with names filled in; its timeout is set anew at each placement.
+        retry_token: as sent or drawn.
+        deadline_s: when the job must end, monotonic seconds.
+        trace_id: 32 hex digits, or empty.
+    """
+
+    raw: bytes
+    header: placement_pb2.Header
+    retry_token: str
+    deadline_s: float
+    trace_id: str
+
+    @property
+    def tenant(self) -> str:
+        """Tenant that pays."""
+        return self.header.tenant_id
+
+    @property
+    def correlation_id(self) -> str:
+        """Name of the request."""
+        return self.header.correlation_id
+
+
+class Admission:
+    """Admits requests of one gateway.
+
+    Args:
+        catalogue: tenants, keys and models.
+        config: limits.
+        draw: makes a name of 32 hex digits that nobody guesses.
+    """
+
+    def __init__(self, catalogue: Catalogue, config: Config, draw: Callable[[], str]) -> None:
+        self._catalogue = catalogue
+        self._config = config
+        self._draw = draw
+        self._throttle = KeyThrottle(config.wrong_keys_max, config.wrong_key_refill_s)
+        self._rates: dict[str, int] = {}
+        self._requests = _native.Buckets(1.0, 1.0, _TENANTS_MAX)
+
+    def authenticate(self, asked: Asked, now_s: float, wall_s: float) -> registry_pb2.Tenant:
+        """The tenant that calls.
+
+        Args:
+            asked: what came with the call.
+            now_s: monotonic seconds.
+            wall_s: seconds since the Unix epoch.
+
+        Raises:
+            TetherError: KEY_MISSING, KEY_INVALID, TENANT_SUSPENDED, TOO_MANY_ATTEMPTS.
+        """
+        given = asked.metadata.get("authorization", "")
+        if not given:
+            raise TetherError(Reason.KEY_MISSING, "The call carries no key.")
+        if given[: len(_BEARER)].lower() != _BEARER:
+            raise TetherError(Reason.KEY_INVALID, "The authorization is no bearer key.")
+        token = given[len(_BEARER) :].strip()
+        self._throttle.check(asked.source, token, now_s)
+        try:
+            tenant = self._catalogue.authenticate(token, wall_s)
+        except TetherError as error:
+            if error.reason is Reason.KEY_INVALID:
+                self._throttle.wrong(asked.source, now_s)
+            raise
+        self._throttle.good(asked.source, token)
+        return tenant
+
+    def admit(self, raw: bytes, asked: Asked, now_s: float, wall_s: float) -> Admitted:
+        """Admit one request, or refuse it.
+
+        Args:
+            raw: serialized `Infer.Request`.
+            asked: what came with the call.
+            now_s: monotonic seconds.
+            wall_s: seconds since the Unix epoch.
+
+        Raises:
+            TetherError: whatever rule it breaks.
+        """
+        tenant = self.authenticate(asked, now_s, wall_s)
+        try:
+            cut = _native.cut_request(raw, tenant.name)
+        except ValueError as fault:
+            raise TetherError(Reason.MALFORMED, "The request is no valid message.") from fault
+        rules.check_cut(cut.unknown, cut.input_kind, utf8=cut.utf8)
+        if cut.tenant_id not in ("", tenant.name):
+            raise TetherError(Reason.TENANT_MISMATCH, "The key belongs to another tenant.", field="tenant_id")
+        header = placement_pb2.Header.FromString(cut.header)
+        self._check(header, cut, raw)
+        self._take(tenant, now_s)
+        return self._named(raw, header, asked, cut.trace_id, now_s)
+
+    def _check(self, header: placement_pb2.Header, cut: _native.CutRequest, raw: bytes) -> None:
+        """All rules of the contract, cheapest first; the input is parsed only once its size is known to be fine."""
+        rules.check_header(header, rules.Limits(self._config.input_bytes_max))
+        if cut.trace_id:
+            check_trace_id(cut.trace_id)
+        model = self._catalogue.model(header.model_id, header.version)
+        rules.check_header(header, rules.Limits(self._config.input_bytes_max, model.context_tokens))
+        rules.check_supported(header, model.capabilities, cut.input_kind)
+        try:
+            check_input(infer_pb2.Infer.Request.FromString(raw).input)
+        except DecodeError as fault:
+            raise TetherError(Reason.MALFORMED, "The request is no valid message.") from fault
+
+    def _take(self, tenant: registry_pb2.Tenant, now_s: float) -> None:
+        """Take one request from the tenant's minute."""
+        rate = tenant.quota.requests_per_minute
+        if not rate:
+            return
+        if self._rates.get(tenant.name) != rate:
+            self._requests.set(tenant.name, rate / 60.0, float(rate))
+            self._rates[tenant.name] = rate
+        wait_s = self._requests.take(tenant.name, 1.0, now_s)
+        if wait_s > 0.0:
+            message = f"The tenant's {rate} requests per minute are used up."
+            raise TetherError(Reason.RATE_LIMITED, message, retry_after_s=wait_s)
+
+    def _named(self, raw: bytes, header: placement_pb2.Header, asked: Asked, trace_id: str, now_s: float) -> Admitted:
+        """Fill in names and deadline."""
+        retry_token = header.retry_token
+        if not header.correlation_id:
+            header.correlation_id, header.retry_token = self._draw(), self._draw()
+            retry_token = header.retry_token
+        asked_s = header.timeout.ToMilliseconds() / 1_000 if header.HasField("timeout") else None
+        wishes = [wish for wish in (asked_s, asked.time_left_s) if wish is not None]
+        timeout_s = min(wishes) if wishes else self._config.timeout_default_s
+        if timeout_s <= 0:
+            raise TetherError(Reason.DEADLINE, "The deadline is over before the request began.")
+        return Admitted(raw, header, retry_token, now_s + min(timeout_s, rules.request.TIMEOUT_S_MAX), trace_id)

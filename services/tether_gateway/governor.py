@@ -1,0 +1,196 @@
+"""The governor: all policy of the edge, once or twice per request and never per token.
+
+It admits, places, commits, abandons, cancels; the splice moves bytes and asks it. A native front door will ask the same
+questions. Source: docs/design/design.md §2, docs/design/streams.md §§1, 3, 5.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from tether.errors import Reason, TetherError
+from tether.identity import Trust
+from tether.v1 import control_pb2, infer_pb2, placement_pb2
+from tether_gateway import metrics
+from tether_gateway.admission import Admission, Admitted, Asked
+from tether_gateway.config import Config
+from tether_gateway.orchestrators import Orchestrators
+from tether_gateway.receipts import Expected, check_receipt
+
+ANSWER_BYTES_MAX = 262_144  # as streams.md says
+_log = structlog.get_logger("tether.gateway")
+
+PlaceCause = placement_pb2.PlaceCause
+JobState = infer_pb2.JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Why and from where a job is placed another time.
+
+    Attributes:
+        after_epoch: attempt that the caller knows of; 0 for a new job.
+        cause: why.
+        tokens: accepted position.
+        text_bytes: accepted position.
+    """
+
+    after_epoch: int = 0
+    cause: PlaceCause.ValueType = placement_pb2.PLACE_CAUSE_NEW
+    tokens: int = 0
+    text_bytes: int = 0
+
+
+NEW = Again()
+
+
+class Governor:
+    """Policy of one gateway.
+
+    Args:
+        admission: decides who may ask for what.
+        orchestrators: place and settle.
+        trust: checks receipts.
+        config: waits.
+        session_id: 16 bytes, drawn at the gateway's start.
+        clock_s: monotonic seconds.
+        wall_s: seconds since the Unix epoch.
+    """
+
+    def __init__(  # noqa: PLR0913 - two clocks beside the parts
+        self,
+        admission: Admission,
+        orchestrators: Orchestrators,
+        trust: Trust,
+        config: Config,
+        session_id: bytes,
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+        wall_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._admission = admission
+        self._orchestrators = orchestrators
+        self._trust = trust
+        self._config = config
+        self._session_id = session_id
+        self._clock_s = clock_s
+        self._wall_s = wall_s
+        self.draining = False
+
+    def admit(self, raw: bytes, asked: Asked) -> Admitted:
+        """Admit a request; TetherError where a rule is broken."""
+        if self.draining:
+            raise TetherError(Reason.DRAINING, "The gateway takes no more requests.", retry_after_s=0.0)
+        return self._admission.admit(raw, asked, self._clock_s(), self._wall_s())
+
+    def tenant(self, asked: Asked) -> str:
+        """The tenant that calls; TetherError where the key does not hold."""
+        return self._admission.authenticate(asked, self._clock_s(), self._wall_s()).name
+
+    async def place(
+        self, admitted: Admitted, again: Again = NEW, trace: Mapping[str, str] | None = None
+    ) -> placement_pb2.PlaceResponse:
+        """Place a job, or join or find it; TetherError where no worker can be had in time."""
+        left_s = admitted.deadline_s - self._clock_s()
+        if left_s <= 0:
+            raise TetherError(Reason.DEADLINE, "The deadline passed before the job was placed.")
+        request = placement_pb2.PlaceRequest(
+            header=admitted.header,
+            session_id=self._session_id,
+            after_epoch=again.after_epoch,
+            cause=again.cause,
+            position=infer_pb2.Infer.Position(tokens=again.tokens, bytes=again.text_bytes),
+        )
+        request.header.timeout.FromMilliseconds(max(1, int(left_s * 1_000)))
+        key = f"{admitted.tenant}/{admitted.header.model_id}"
+        timeout_s = min(left_s, self._config.place_timeout_s)
+        with metrics.PLACE_SECONDS.time():
+            return await self._orchestrators.place(key, request, timeout_s, tuple((trace or {}).items()))
+
+    async def commit(
+        self, expected: Expected, last: infer_pb2.Infer.Chunk, answer: bytes | None
+    ) -> infer_pb2.JobState.ValueType:
+        """Commit an answer by its receipt; returns the outcome that holds.
+
+        Args:
+            expected: what the receipt must say.
+            last: the worker's last chunk.
+            answer: serialized `Infer.Payload` of a keyed job, or None where it is not kept.
+
+        Raises:
+            TetherError: SETTLEMENT_FAILED.
+        """
+        body = check_receipt(last.receipt, expected, self._trust, self._wall_s())
+        outcome = infer_pb2.JOB_STATE_DONE if body.complete else infer_pb2.JOB_STATE_ABANDONED
+        request = placement_pb2.CompleteRequest(
+            job_id=expected.job, epoch=expected.epoch, outcome=outcome, receipt=last.receipt, answer=answer or b""
+        )
+        try:
+            with metrics.COMMIT_SECONDS.time():
+                done = await self._complete(expected.tenant, request)
+        except TetherError as error:
+            _log.warning("commit failed", job=expected.job.hex(), reason=error.reason.name)
+            raise TetherError(Reason.SETTLEMENT_FAILED, "The end of the job could not be written.") from error
+        metrics.SETTLED.labels(_state(done.outcome)).inc()
+        return done.outcome
+
+    async def give_up(
+        self, tenant: str, job: bytes, epoch: int, at: tuple[int, int], error: TetherError | None
+    ) -> JobState.ValueType:
+        """Settle a job that got no answer: ABANDONED where its key may run again, else FAILED.
+
+        Args:
+            tenant: who pays.
+            job: 16 bytes.
+            epoch: attempt that ended.
+            at: delivered position, tokens and bytes.
+            error: what failed it, or None where the client went away.
+
+        Raises:
+            TetherError: where no orchestrator writes it; the session's lapse will settle it then.
+        """
+        again = error is None or error.row.again or error.reason is Reason.DEADLINE
+        request = placement_pb2.CompleteRequest(
+            job_id=job,
+            epoch=epoch,
+            outcome=infer_pb2.JOB_STATE_ABANDONED if again else infer_pb2.JOB_STATE_FAILED,
+            error="" if error is None else f"{error.reason.name}: {error.message}",
+            delivered=infer_pb2.Infer.Position(tokens=at[0], bytes=at[1]),
+        )
+        done = await self._complete(tenant, request)
+        metrics.SETTLED.labels(_state(done.outcome)).inc()
+        return done.outcome
+
+    async def lookup(self, tenant: str, name: infer_pb2.GetJobRequest | infer_pb2.CancelRequest) -> infer_pb2.Job:
+        """A job of a tenant; JOB_UNKNOWN for one that is not there or another's."""
+        request = control_pb2.LookupJobRequest(
+            job_id=name.job_id,
+            tenant_id=tenant,
+            correlation_id=name.correlation_id,
+            retry_token=name.retry_token,
+        )
+        found = (await self._orchestrators.lookup(tenant, request, self._config.commit_timeout_s)).job
+        if found.tenant_id != tenant:
+            raise TetherError(Reason.JOB_UNKNOWN, "There is no such job.")
+        return found
+
+    async def cancel(self, tenant: str, found: infer_pb2.Job, at: tuple[int, int]) -> infer_pb2.Job:
+        """Cancel a job for good; returns it as it stands, with the outcome that holds."""
+        request = placement_pb2.CompleteRequest(
+            job_id=bytes.fromhex(found.name),
+            epoch=found.epoch,
+            outcome=infer_pb2.JOB_STATE_CANCELLED,
+            delivered=infer_pb2.Infer.Position(tokens=at[0], bytes=at[1]),
+        )
+        done = await self._complete(tenant, request)
+        metrics.SETTLED.labels(_state(done.outcome)).inc()
+        return done.job
+
+    async def _complete(self, tenant: str, request: placement_pb2.CompleteRequest) -> placement_pb2.CompleteResponse:
+        return await self._orchestrators.complete(tenant, request, self._config.commit_timeout_s)
+
+
+def _state(outcome: JobState.ValueType) -> str:
+    return infer_pb2.JobState.Name(outcome).removeprefix("JOB_STATE_").lower()

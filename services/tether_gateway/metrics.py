@@ -1,0 +1,18 @@
+"""Prometheus metrics of the gateway."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+REQUESTS = Counter("tether_gateway_requests_total", "Infer calls that ended, by outcome", ["outcome"])
+SECONDS = Histogram("tether_gateway_request_seconds", "Time of Infer calls", buckets=_SECONDS)
+FIRST_SECONDS = Histogram("tether_gateway_first_chunk_seconds", "Time to the first chunk", buckets=_SECONDS)
+PLACE_SECONDS = Histogram("tether_gateway_place_seconds", "Time of placements", buckets=_SECONDS)
+COMMIT_SECONDS = Histogram("tether_gateway_commit_seconds", "Time of commits", buckets=_SECONDS)
+COMMIT_LATE = Counter("tether_gateway_commit_late_total", "Commits that took longer than the commit wait")
+SETTLED = Counter("tether_gateway_settled_total", "Jobs that were settled, by outcome", ["outcome"])
+AGAIN = Counter("tether_gateway_placed_again_total", "Jobs placed again before their first chunk, by cause", ["cause"])
+STREAMS = Gauge("tether_gateway_streams", "Infer calls that run")
+JOBS = Gauge("tether_gateway_jobs", "Jobs in the stream table")
+WAITING_BYTES = Gauge("tether_gateway_waiting_bytes", "Bytes that wait for clients")
+SESSIONS = Gauge("tether_gateway_sessions", "Sessions with orchestrators that stand")

@@ -1,0 +1,138 @@
+"""Calling orchestrators: the one that rendezvous hashing names, the next when it does not answer, within a limit.
+
+Placement and completion are idempotent, so a call whose answer was lost is simply made again elsewhere.
+Source: docs/design/design.md §4.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import structlog
+from google.protobuf.message import Message
+from grpc import aio
+
+from tether.errors import Reason, TetherError
+from tether.rpc.status import from_rpc_error
+from tether.v1 import control_pb2, placement_pb2
+
+_FIND_S = 0.05  # between two looks for an orchestrator while none is known
+_UNHEARD = frozenset({Reason.UNREACHABLE, Reason.DRAINING, Reason.STORE_UNAVAILABLE, Reason.NODE_TOKEN_INVALID})
+_log = structlog.get_logger("tether.gateway")
+
+Response = TypeVar("Response")
+
+
+class Peer(Protocol):
+    """An orchestrator."""
+
+    node_id: str
+    address: str
+    incarnation: int
+
+
+class Peers(Protocol):
+    """What is needed of `tether.node.find.Peers`."""
+
+    def ranked(self, key: str) -> Sequence[Peer]:
+        """All peers, best first by rendezvous on `key`."""
+
+
+class Channels(Protocol):
+    """What is needed of `tether.node.Channels`."""
+
+    def to(self, node_id: str, address: str) -> aio.Channel:
+        """Pooled channel."""
+
+    def metadata(self, node_id: str) -> Any:  # noqa: ANN401 - gRPC metadata
+        """Node token."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[Response]):
+    """One call of an orchestrator."""
+
+    path: str
+    request: Message
+    answer: Callable[[bytes], Response]
+    trace: tuple[tuple[str, str], ...] = ()
+
+
+class Orchestrators:
+    """The orchestrators of the gateway's region.
+
+    Args:
+        peers: watched set of them.
+        channels: pooled channels.
+        find_s: longest wait for a first one to appear.
+    """
+
+    def __init__(self, peers: Peers, channels: Channels, *, find_s: float = 2.0) -> None:
+        self._peers = peers
+        self._channels = channels
+        self._find_s = find_s
+
+    async def place(
+        self, key: str, request: placement_pb2.PlaceRequest, timeout_s: float, trace: tuple[tuple[str, str], ...] = ()
+    ) -> placement_pb2.PlaceResponse:
+        """Place a job; errors are the orchestrator's, or NO_ORCHESTRATOR, DEADLINE."""
+        call = _Call("PlacementService/Place", request, placement_pb2.PlaceResponse.FromString, trace)
+        return await self._call(key, call, timeout_s)
+
+    async def complete(
+        self, key: str, request: placement_pb2.CompleteRequest, timeout_s: float
+    ) -> placement_pb2.CompleteResponse:
+        """Write an outcome; errors as `place`."""
+        call = _Call("PlacementService/Complete", request, placement_pb2.CompleteResponse.FromString)
+        return await self._call(key, call, timeout_s)
+
+    async def lookup(
+        self, key: str, request: control_pb2.LookupJobRequest, timeout_s: float
+    ) -> control_pb2.LookupJobResponse:
+        """Return a job; errors as `place`, or JOB_UNKNOWN."""
+        call = _Call("ControlService/LookupJob", request, control_pb2.LookupJobResponse.FromString)
+        return await self._call(key, call, timeout_s)
+
+    async def _call(self, key: str, call: _Call[Response], timeout_s: float) -> Response:
+        """Try each orchestrator once, best first, until one answers or the time is over."""
+        until_s = time.monotonic() + timeout_s
+        last: TetherError | None = None
+        for peer in await self._ranked(key, min(timeout_s, self._find_s)):
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                break
+            try:
+                return await self._once(peer, call, left_s)
+            except TetherError as error:
+                if error.reason not in _UNHEARD:
+                    raise
+                last = error
+                _log.info("orchestrator passed over", peer=peer.node_id, reason=error.reason.name)
+        if last is not None and last.reason is Reason.STORE_UNAVAILABLE:
+            raise last
+        raise TetherError(Reason.NO_ORCHESTRATOR, "No orchestrator answers.", retry_after_s=1.0) from last
+
+    async def _ranked(self, key: str, wait_s: float) -> Sequence[Peer]:
+        """All peers, best first; waits a little for a first one."""
+        looks = 1 + int(wait_s / _FIND_S)
+        for _ in range(looks):
+            ranked = self._peers.ranked(key)
+            if ranked:
+                return ranked
+            await asyncio.sleep(_FIND_S)
+        return ()
+
+    async def _once(self, peer: Peer, call: _Call[Response], timeout_s: float) -> Response:
+        invoke: Any = self._channels.to(peer.node_id, peer.address).unary_unary(
+            f"/tether.v1.{call.path}",
+            request_serializer=Message.SerializeToString,
+            response_deserializer=call.answer,
+        )
+        metadata = (*self._channels.metadata(peer.node_id), *call.trace)
+        try:
+            response: Response = await invoke(call.request, metadata=metadata, timeout=timeout_s)
+        except aio.AioRpcError as error:
+            raise from_rpc_error(error, peer="the orchestrator") from error
+        return response

@@ -1,0 +1,126 @@
+"""InferenceService at the gateway: gRPC calls ↔ admitted requests and streams. Infer takes and gives raw bytes."""
+
+from typing import Any, cast
+
+import grpc
+import structlog
+from grpc import aio
+
+from tether.errors import TetherError
+from tether.v1 import infer_pb2, placement_pb2
+from tether_gateway import metrics
+from tether_gateway.admission import Admitted, Asked
+from tether_gateway.flight import Conductor
+from tether_gateway.governor import Governor
+from tether_gateway.streams import Streams
+
+SERVICE = "tether.v1.InferenceService"
+CORRELATION_KEY, RETRY_KEY, JOB_KEY = "tether-correlation-id", "tether-retry-token", "tether-job-id"
+RECEIPT_KEY = "tether-receipt-bin"
+_log = structlog.get_logger("tether.gateway")
+Context = aio.ServicerContext[Any, Any]
+
+
+class InferenceServicer:
+    """Serves clients.
+
+    Args:
+        governor: decides.
+        streams: serve admitted requests.
+        conductor: knows the jobs that run here.
+    """
+
+    def __init__(self, governor: Governor, streams: Streams, conductor: Conductor) -> None:
+        self._governor = governor
+        self._streams = streams
+        self._conductor = conductor
+
+    def add_to(self, server: aio.Server) -> list[str]:
+        """Register the service; returns its full name."""
+        handlers: dict[str, Any] = {
+            "Infer": grpc.unary_stream_rpc_method_handler(self.Infer),  # no serializers: bytes in, bytes out
+            "Cancel": grpc.unary_unary_rpc_method_handler(
+                self.Cancel,
+                request_deserializer=infer_pb2.CancelRequest.FromString,
+                response_serializer=infer_pb2.CancelResponse.SerializeToString,
+            ),
+            "GetJob": grpc.unary_unary_rpc_method_handler(
+                self.GetJob,
+                request_deserializer=infer_pb2.GetJobRequest.FromString,
+                response_serializer=infer_pb2.GetJobResponse.SerializeToString,
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        return [SERVICE]
+
+    async def Infer(self, request: bytes, context: Context) -> None:
+        """Serve one answer; see infer.proto."""
+        outcome = "gone"
+        metrics.STREAMS.inc()
+        try:
+            with metrics.SECONDS.time():
+                await self._infer(request, context)
+            outcome = "ok"
+        except TetherError as error:
+            outcome = error.reason.name.lower()
+            raise
+        finally:
+            metrics.STREAMS.dec()
+            metrics.REQUESTS.labels(outcome).inc()
+
+    async def Cancel(self, request: infer_pb2.CancelRequest, context: Context) -> infer_pb2.CancelResponse:
+        """End a job for good; see infer.proto."""
+        tenant = self._governor.tenant(asked_of(context))
+        found = await self._governor.lookup(tenant, request)
+        job = bytes.fromhex(found.name)
+        held = await self._governor.cancel(tenant, found, self._conductor.position(job))
+        if held.state == infer_pb2.JOB_STATE_CANCELLED:
+            self._conductor.cancelled(job)
+        return infer_pb2.CancelResponse(job=held)
+
+    async def GetJob(self, request: infer_pb2.GetJobRequest, context: Context) -> infer_pb2.GetJobResponse:
+        """Return a job of the caller's tenant; see infer.proto."""
+        tenant = self._governor.tenant(asked_of(context))
+        return infer_pb2.GetJobResponse(job=await self._governor.lookup(tenant, request))
+
+    async def _infer(self, request: bytes, context: Context) -> None:
+        asked = asked_of(context)
+        admitted = self._governor.admit(request, asked)
+        log = structlog.contextvars
+        log.bind_contextvars(correlation_id=admitted.correlation_id)
+        await self._streams.serve(admitted, CallSink(context), asked.metadata.get("traceparent", ""))
+
+
+class CallSink:
+    """A gRPC call as the sink of a stream."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._begun = False
+        self.write = context.write
+
+    async def begin(self, admitted: Admitted, response: placement_pb2.PlaceResponse) -> None:
+        """Send names of request and job, once."""
+        if self._begun:
+            return
+        self._begun = True
+        metadata: list[tuple[str, str | bytes]] = [
+            (CORRELATION_KEY, admitted.correlation_id),
+            (RETRY_KEY, admitted.retry_token),
+            (JOB_KEY, response.job_id.hex()),
+        ]
+        if response.ended.job.HasField("receipt"):
+            metadata.append((RECEIPT_KEY, response.ended.job.receipt.SerializeToString()))
+        await self._context.send_initial_metadata(tuple(metadata))
+
+
+def asked_of(context: Context) -> Asked:
+    """What came with a call."""
+    metadata = cast("tuple[tuple[str, str | bytes], ...]", context.invocation_metadata() or ())
+    texts = {key: value for key, value in metadata if isinstance(value, str)}
+    return Asked(texts, source_of(context.peer()), context.time_remaining())
+
+
+def source_of(peer: str) -> str:
+    """Where a call comes from, without its port: `ipv4:127.0.0.1` of `ipv4:127.0.0.1:5`."""
+    return peer.rpartition(":")[0] or peer

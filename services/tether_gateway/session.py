@@ -1,0 +1,117 @@
+"""The gateway's standing with every orchestrator of its region: beats up; lost workers, outcomes and drains down.
+
+One stream per orchestrator, opened as they appear, with the same session id at each. Source: docs/design/streams.md §3.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import structlog
+from grpc import aio
+
+from tether.link.dial import backoff_s
+from tether.v1 import placement_pb2
+from tether_gateway import metrics
+from tether_gateway.orchestrators import Channels, Peer
+
+BEAT_S = 1.0  # a fifth of the lease
+_PATH = "/tether.v1.PlacementService/Session"
+_log = structlog.get_logger("tether.gateway")
+Heard = Callable[[placement_pb2.SessionResponse], None]
+
+
+class Sessions:
+    """Sessions of one gateway.
+
+    Args:
+        session_id: 16 bytes, drawn at the gateway's start.
+        node: node id and incarnation.
+        channels: pooled channels.
+        on_heard: called with what orchestrators say beside beats.
+    """
+
+    def __init__(self, session_id: bytes, node: tuple[str, int], channels: Channels, on_heard: Heard) -> None:
+        self._session_id = session_id
+        self._node_id, self._incarnation = node
+        self._channels = channels
+        self._on_heard = on_heard
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._leaving = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def up(self, peer: Peer) -> None:
+        """An orchestrator is there, or moved."""
+        self.down(peer.node_id)
+        self._tasks[peer.node_id] = asyncio.create_task(self._keep(peer))
+
+    def down(self, node_id: str) -> None:
+        """An orchestrator is gone."""
+        task = self._tasks.pop(node_id, None)
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Say that this gateway leaves, and end."""
+        self._leaving.set()
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        if tasks:
+            await asyncio.wait(tasks, timeout=0.5)  # one beat to say it in
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self, peer: Peer) -> None:
+        failures = 0
+        while not self._leaving.is_set():
+            try:
+                failures = 0 if await self._stand(peer) else failures + 1
+            except aio.AioRpcError as error:
+                failures += 1
+                _log.info("session broke", peer=peer.node_id, code=error.code().name)
+            await asyncio.sleep(backoff_s(failures, random.random()))  # noqa: S311 - spreads redials, no secret
+
+    async def _stand(self, peer: Peer) -> bool:
+        """One stream to its end; returns whether anything was heard."""
+        open_: Any = self._channels.to(peer.node_id, peer.address).stream_stream(
+            _PATH,
+            request_serializer=placement_pb2.SessionRequest.SerializeToString,
+            response_deserializer=placement_pb2.SessionResponse.FromString,
+        )
+        call = open_(self._beats(), metadata=self._channels.metadata(peer.node_id))
+        heard = False
+        try:
+            async for response in call:
+                if not heard:
+                    metrics.SESSIONS.inc()
+                heard = True
+                if response.WhichOneof("kind") != "beat":
+                    self._on_heard(response)
+        finally:
+            call.cancel()
+            if heard:
+                metrics.SESSIONS.dec()
+        return heard
+
+    async def _beats(self) -> AsyncIterator[placement_pb2.SessionRequest]:
+        beat, leaving = 0, False
+        while not leaving:
+            beat, leaving = beat + 1, self._leaving.is_set()
+            yield placement_pb2.SessionRequest(
+                session_id=self._session_id,
+                node_id=self._node_id,
+                incarnation=self._incarnation,
+                beat=beat,
+                leaving=leaving,
+            )
+            await self._wait_beat()
+
+    async def _wait_beat(self) -> None:
+        try:
+            await asyncio.wait_for(self._leaving.wait(), BEAT_S)
+        except TimeoutError:
+            return

@@ -1,0 +1,95 @@
+"""One Infer call from admission to its end: place, read, and place again while nothing was delivered."""
+
+import asyncio
+from typing import Protocol
+
+from tether.errors import TetherError
+from tether.link import from_failure
+from tether.v1 import placement_pb2
+from tether_gateway import metrics
+from tether_gateway.admission import Admitted
+from tether_gateway.answer import first_fields, stamp, stored_answer
+from tether_gateway.flight import Conductor, Flight
+from tether_gateway.governor import NEW, Again, Governor
+from tether_gateway.splice import Splice, now_ms
+
+
+class Sink(Protocol):
+    """Where a stream goes: a gRPC call, or a test's list."""
+
+    async def begin(self, admitted: Admitted, response: placement_pb2.PlaceResponse) -> None:
+        """Names of the request and the job; again at another attempt, which changes nothing."""
+
+    async def write(self, chunk: bytes) -> None:
+        """One serialized `Infer.Chunk`; returns when more is welcome."""
+
+
+class Streams:
+    """Infer calls of one gateway."""
+
+    def __init__(self, governor: Governor, splice: Splice, conductor: Conductor) -> None:
+        self._governor = governor
+        self._splice = splice
+        self._conductor = conductor
+
+    async def serve(self, admitted: Admitted, sink: Sink, traceparent: str = "") -> None:
+        """Serve one admitted request to its end.
+
+        Raises:
+            TetherError: whatever ends it without an answer.
+        """
+        began_ms, again, attempt = now_ms(), NEW, 1
+        while True:
+            response = await self._place(admitted, again, traceparent)
+            try:
+                await sink.begin(admitted, response)
+                if response.WhichOneof("outcome") == "ended":
+                    await self._replay(admitted, response, sink)
+                    return
+                flight = await self._conductor.enter(admitted, response, attempt, traceparent)
+            except BaseException:
+                self._conductor.orphaned(admitted, response)
+                raise
+            next_try = await self._read(flight, admitted, sink, began_ms)
+            if next_try is None:
+                return
+            again, attempt = next_try, attempt + 1
+
+    async def _place(self, admitted: Admitted, again: Again, traceparent: str) -> placement_pb2.PlaceResponse:
+        """Place; where the client goes meanwhile, what was placed for it is given up."""
+        trace = {"traceparent": traceparent} if traceparent else {}
+        task = asyncio.create_task(self._governor.place(admitted, again, trace))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: self._too_late(admitted, done))
+            raise
+        except TetherError as error:
+            if again.after_epoch:
+                self._conductor.unplaced(admitted, again, error)
+            raise
+
+    def _too_late(self, admitted: Admitted, done: "asyncio.Task[placement_pb2.PlaceResponse]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._conductor.orphaned(admitted, done.result())
+
+    async def _replay(self, admitted: Admitted, response: placement_pb2.PlaceResponse, sink: Sink) -> None:
+        for chunk in stored_answer(admitted, response.job_id, response.ended):
+            await sink.write(chunk)
+
+    async def _read(self, flight: Flight, admitted: Admitted, sink: Sink, began_ms: int) -> Again | None:
+        """Read a flight to its end; returns why to place again, or None when the answer is whole."""
+        reader = self._splice.join(flight.job, stamp(admitted), first_fields(admitted, flight.job, flight.placed))
+        flight.readers += 1
+        try:
+            failure = await self._splice.pump(reader, sink.write)
+        finally:
+            flight.readers -= 1
+            self._splice.leave(reader)
+            if reader.delivered:
+                metrics.FIRST_SECONDS.observe((reader.first_ms - began_ms) / 1_000)
+        if failure is None:
+            return None
+        if flight.again is not None and not reader.delivered:
+            return flight.again
+        raise from_failure(failure)
