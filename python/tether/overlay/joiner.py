@@ -1,0 +1,96 @@
+"""Joining, and joining again: a node alone keeps trying its bootstrap addresses and the contacts that it remembers."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+import structlog
+
+from tether.config import split_address
+from tether.overlay.clock import Clock
+from tether.overlay.contact import Address
+from tether.overlay.crawl import Crawl
+from tether.overlay.protocol import OverlayProtocol
+from tether.overlay.setting import Settings
+
+_log = structlog.get_logger("tether.overlay")
+
+
+class Joiner:
+    """Keeps this node in the network.
+
+    Args:
+        protocol: the table and its calls.
+        settings: waits.
+        clock: time and chance.
+    """
+
+    def __init__(self, protocol: OverlayProtocol, settings: Settings, clock: Clock) -> None:
+        self._protocol = protocol
+        self._settings = settings
+        self._clock = clock
+        self._bootstrap: list[Address] = []
+        self._remembered: list[Address] = []
+        self._joined = asyncio.Event()
+        self._complained = False
+
+    async def start(self, own: Address, bootstrap: Sequence[str], remembered: Sequence[Address]) -> None:
+        """Join in the background; waits a little for the first contacts."""
+        found = [address for text in bootstrap for address in await _resolve(text)]
+        self._bootstrap = [address for address in dict.fromkeys(found) if address != own]
+        self._remembered = [address for address in remembered if address != own]
+        self._protocol.spawn(self._run())
+        if self._bootstrap or self._remembered:
+            await asyncio.wait([self._protocol.spawn(self._joined.wait())], timeout=self._settings.join_s)
+
+    async def _run(self) -> None:
+        wait_s = self._settings.rejoin_first_s
+        next_refresh_s = 0.0
+        while True:
+            alone = len(self._protocol.router) == 0
+            lacking = [] if alone else self._lacking()
+            if alone or lacking or self._clock.now_s() >= next_refresh_s:
+                await self._join(self._bootstrap + self._remembered if alone else lacking)
+                next_refresh_s = self._clock.now_s() + self._settings.refresh_s * self._clock.jitter()
+            settled = len(self._protocol.router) > 0 and not self._lacking()
+            wait_s = self._settings.rejoin_first_s if settled else min(wait_s * 2, self._settings.rejoin_max_s)
+            await asyncio.sleep((self._settings.rejoin_max_s if settled else wait_s) * self._clock.jitter())
+
+    def _lacking(self) -> list[Address]:
+        """Bootstrap addresses that are in no contact: a restarted one must find its network again."""
+        present = {contact.address for contact in self._protocol.router.contacts()}
+        return [address for address in self._bootstrap if address not in present]
+
+    async def _join(self, addresses: Sequence[Address]) -> None:
+        """Greet addresses; with the first that answers, look for this node's neighbours."""
+        for address in addresses:
+            self._protocol.dead.heard(address)
+        greetings = {self._protocol.spawn(self._protocol.call(address, None, "ping", [])) for address in addresses}
+        while greetings and len(self._protocol.router) == 0:
+            _, greetings = await asyncio.wait(greetings, return_when=asyncio.FIRST_COMPLETED)
+        if len(self._protocol.router) == 0:
+            self._complain()
+            return
+        await Crawl(self._protocol, self._protocol.source_node.id, self._settings).contacts()
+        if self._complained:
+            _log.info("joined the overlay", contacts=len(self._protocol.router))
+        self._complained = False
+        self._joined.set()
+
+    def _complain(self) -> None:
+        """Say once that nobody answers."""
+        if self._bootstrap and not self._complained:
+            self._complained = True
+            tried = ", ".join(f"{host}:{port}" for host, port in self._bootstrap)
+            _log.warning("no bootstrap node answers; trying again until one does", bootstrap=tried)
+
+
+async def _resolve(text: str) -> list[Address]:
+    """UDP addresses of host:port; none, with a warning, where the host is unknown."""
+    host, port = split_address(text)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        _log.warning("a bootstrap host is unknown", bootstrap=text, error=str(error))
+        return []
+    return [(str(address[0]), port) for _, _, _, _, address in found[:1]]
