@@ -24,10 +24,14 @@ class Leases:
     def __len__(self) -> int:
         return len(self._seen)
 
+    def heard(self, session: bytes, now_s: float) -> None:
+        """The session's gateway spoke to this very observer."""
+        self._seen[session] = (self._seen.get(session, (0, 0.0))[0], now_s)
+
     def seen(self, session: bytes, beat: int, now_s: float) -> None:
-        """A beat was read or written; an old one changes nothing."""
+        """The session's row was read; the same beat as before changes nothing."""
         known = self._seen.get(session)
-        if known is None or beat > known[0]:
+        if known is None or beat != known[0]:
             self._seen[session] = (beat, now_s)
 
     def outage(self, now_s: float) -> None:

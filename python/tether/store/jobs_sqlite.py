@@ -32,7 +32,7 @@ _STORE_ID_BYTES = 16
 _META = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _RENEW = (
     "INSERT INTO sessions (session, node, incarnation, beat, at_ms) VALUES (?, ?, ?, ?, ?) "
-    "ON CONFLICT (session) DO UPDATE SET beat = max(beat, excluded.beat), at_ms = excluded.at_ms"
+    "ON CONFLICT (session) DO UPDATE SET beat = max(beat + 1, excluded.beat), at_ms = excluded.at_ms"
 )
 _LIST = (
     f"SELECT {COLUMNS} FROM jobs WHERE number < ? AND (? = '' OR tenant = ?) AND (? = 0 OR state = ?) "  # noqa: S608

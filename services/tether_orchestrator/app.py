@@ -1,0 +1,203 @@
+"""The orchestrator, put together: the only place that constructs its parts."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import structlog
+from tether.node.find import Peers
+from tether.node.node import Node
+
+from tether._native import Fleet
+from tether.identity import Role
+from tether.job.lease import Leases
+from tether.link import Handshake, LinkLocal, LinkServer
+from tether.observe.metrics import MetricsPage, open_page
+from tether.observe.trace import Tracing
+from tether.placement.breaker import Breakers, BreakerSettings
+from tether.placement.query import Queries
+from tether.placement.rival import Orchestrator as Me
+from tether.policy import ALLOW_ALL
+from tether.registry.catalogue import Catalogue
+from tether.registry.follower import SnapshotFollower
+from tether.store.jobs_sqlite import SqliteJobStore
+from tether.v1.control_pb2_grpc import add_ControlServiceServicer_to_server
+from tether.v1.placement_pb2_grpc import add_PlacementServiceServicer_to_server
+from tether_orchestrator.config import Config
+from tether_orchestrator.discovery import DiscoverySub
+from tether_orchestrator.doubt import Doubt
+from tether_orchestrator.fleet import REMOVE_MS, FleetView, monotonic_ms
+from tether_orchestrator.gate import Gate
+from tether_orchestrator.reservation import Reservations
+from tether_orchestrator.scheduler import Scheduler
+from tether_orchestrator.servicer import SERVICES, ControlServicer, PlacementServicer
+from tether_orchestrator.session import Sessions
+from tether_orchestrator.settlement import Settlement
+from tether_orchestrator.task import Tasks
+from tether_orchestrator.upkeep import Upkeep
+from tether_orchestrator.worker_link import ROLES, WorkerLinks
+
+_log = structlog.get_logger("tether.orchestrator")
+DATABASE = "jobs.db"
+_TASKS_MAX = 4_096  # completions and doubts at a time: a second of ends at full load
+
+
+class OrchestratorApp:
+    """One orchestrator; see `tether.app.App`."""
+
+    name = "orchestrator"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._node: Node | None = None
+        self._store: SqliteJobStore | None = None
+        self._parts: Parts | None = None
+        self._page: MetricsPage | None = None
+
+    async def start(self) -> None:
+        """Open node and store, refuse a rival, serve, announce."""
+        config = self._config
+        try:
+            self._node = node = await Node.open(config, Role.ORCHESTRATOR)
+            self._store = await SqliteJobStore.open(Path(config.state) / DATABASE)
+            if config.metrics_port is not None:
+                self._page = await open_page(config.metrics_port)
+            self._parts = Parts(config, node, self._store)
+            await self._parts.start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more jobs; commit those that run, for at most `grace_s`."""
+        if self._parts is not None and self._node is not None:
+            self._node.health.drain()
+            await self._parts.drain(grace_s)
+
+    async def close(self) -> None:
+        """Stop now; idempotent."""
+        if self._parts is not None:
+            await self._parts.close()
+        if self._node is not None:
+            await self._node.close()
+        if self._store is not None:
+            await self._store.close()
+        if self._page is not None:
+            await self._page.close()
+        self._parts, self._node, self._store, self._page = None, None, None, None
+
+    def endpoints(self) -> dict[str, str]:
+        """host:port of the gRPC server and of the overlay."""
+        node = self._node
+        if node is None:
+            return {}
+        found = {"orchestrator": node.address, "orchestrator-overlay": node.overlay.address}
+        return found | ({"metrics": self._page.address} if self._page is not None else {})
+
+
+class Parts:
+    """What an orchestrator is made of, on an open node and store.
+
+    Args:
+        config: its settings.
+        node: identity, overlay, server, channels.
+        store: the job store.
+    """
+
+    def __init__(self, config: Config, node: Node, store: SqliteJobStore) -> None:
+        me = Me(node.node_id, store.store_id)
+        now_s = monotonic_ms() / 1_000
+        self._config, self._node, self._store = config, node, store
+        self.tracing = Tracing.open(config.otlp_endpoint, "orchestrator", {"region": config.region})
+        self.catalogue = Catalogue(node.trust, node.identity.network_id, Path(config.state))
+        self.follower = SnapshotFollower(
+            Peers(node.overlay, config.region, Role.REGISTRY), node.channels, self.catalogue, node.node_id
+        )
+        self.gate = Gate(me)
+        self.fleet = FleetView(_fleet(config))
+        self.tasks = Tasks(_TASKS_MAX)
+        self.leases = Leases(config.session_lease_s, now_s)
+        self.sessions = Sessions(store, self.leases, config.session_lease_s, lambda: monotonic_ms() / 1_000)
+        self.doubt = Doubt(node.overlay, self.tasks, self._worker_dead)
+        self.links = WorkerLinks(self.fleet, self.doubt, self.tasks)
+        self.scheduler = Scheduler(
+            self.fleet,
+            self.catalogue,
+            Queries({config.region: 1.0} | config.proximity),
+            Breakers(BreakerSettings()),
+            [ALLOW_ALL],
+        )
+        self.reservations = Reservations(
+            store,
+            self.scheduler,
+            self.fleet,
+            self.leases,
+            node.identity,
+            self.gate,
+            timeout_s=config.job_timeout_s,
+        )
+        self.settlement = Settlement(
+            store, node.trust, self.scheduler, self.sessions, self.links, self.reservations.open
+        )
+        self.links.settle_with(self.settlement)
+        self.discovery = DiscoverySub(node.overlay, config.region, me)
+        self.upkeep = Upkeep(store, self.fleet, self.sessions, self.reservations.open)
+
+    async def start(self) -> None:
+        """Refuse a rival, serve, announce.
+
+        Raises:
+            TetherError: STATE_UNUSABLE beside a rival, PORT_IN_USE.
+        """
+        await self.discovery.refuse_rivals()
+        self.discovery.start(self.fleet, self.doubt, self.gate)
+        await self.follower.start()
+        self.upkeep.start()
+        await self._node.serve(self._add)
+        await self._node.announce(self.discovery.announcement(self._node.address))
+        if self._config.snapshot_wait_s:
+            await self.follower.ready(self._config.snapshot_wait_s)
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more jobs; wait until those that run are committed."""
+        self.gate.drain()
+        self.sessions.drain(grace_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.reservations.open.wait_empty(), grace_s)
+        _log.info("drained", open_jobs=len(self.reservations.open))
+
+    async def close(self) -> None:
+        """Stop now."""
+        self.gate.drain()
+        self.discovery.close()
+        self.sessions.end_all()
+        for link in self.links.book:
+            link.close("closed")
+        await self.follower.close()
+        await self.upkeep.close()
+        await self.tasks.close()
+        await self.tracing.close()
+
+    def _add(self, server: object) -> list[str]:
+        """Add the services; returns their full names."""
+        placement = PlacementServicer(self.reservations, self.settlement, self.sessions, self.scheduler, self.tracing)
+        add_PlacementServiceServicer_to_server(placement, server)  # type: ignore[arg-type]
+        add_ControlServiceServicer_to_server(ControlServicer(self.fleet, self._store), server)  # type: ignore[arg-type]
+        handshake = Handshake(self._node.identity, self._node.trust)
+        local = LinkLocal(handshake, self.links.outbox, self.links.book)
+        return [*SERVICES, *LinkServer(local, ROLES, self.links).add_to(server)]  # type: ignore[arg-type]
+
+    def _worker_dead(self, worker: str, incarnation: int) -> None:
+        self.fleet.dead(worker)
+        self.sessions.worker_lost(worker, incarnation)
+
+
+def _fleet(config: Config) -> Fleet:
+    weights: dict[str, Any] = dict(config.weights)
+    return Fleet(remove_ms=REMOVE_MS, **weights)
+
+
+def build(config: Config) -> OrchestratorApp:
+    """The service for these settings."""
+    return OrchestratorApp(config)

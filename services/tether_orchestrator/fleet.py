@@ -1,0 +1,208 @@
+"""The fleet as this orchestrator sees it: a shell around the native index, with what is announced and who looks on.
+
+A link is proof, presence is a hint: only linked workers are in the native index and can be chosen; the others are shown
+as announced.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from tether._native import Candidate, Census, Fleet, Query, Removed
+from tether._native import Worker as NativeWorker
+from tether.v1.control_pb2 import Worker, WorkerStanding
+from tether.v1.health_pb2 import Health
+from tether.v1.identity_pb2 import Presence
+from tether_orchestrator.metrics import FLEET
+
+_log = structlog.get_logger("tether.orchestrator")
+_STANDINGS = {
+    "live": WorkerStanding.WORKER_STANDING_LIVE,
+    "suspect": WorkerStanding.WORKER_STANDING_SUSPECT,
+    "draining": WorkerStanding.WORKER_STANDING_DRAINING,
+    "ejected": WorkerStanding.WORKER_STANDING_SUSPECT,
+}
+_ANNOUNCED_MAX = 100_000  # presences kept of workers without a link
+REMOVE_MS = 60_000  # a link ends after 5 s of silence and removes its worker; this only bounds a fault
+
+
+def monotonic_ms() -> int:
+    """Monotonic clock in milliseconds: the fleet's own."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Watcher:
+    """One onlooker: which workers changed since it last looked."""
+
+    def __init__(self) -> None:
+        self._changed: dict[str, None] = {}
+        self._event = asyncio.Event()
+
+    def touch(self, worker: str) -> None:
+        """A worker changed."""
+        self._changed[worker] = None
+        self._event.set()
+
+    async def take(self) -> list[str]:
+        """Workers that changed, once there are any."""
+        await self._event.wait()
+        self._event.clear()
+        changed, self._changed = list(self._changed), {}
+        return changed
+
+
+class FleetView:
+    """Workers by what is known of them.
+
+    Args:
+        fleet: the native index.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._linked: set[str] = set()
+        self._announced: dict[str, Presence] = {}
+        self._watchers: set[Watcher] = set()
+
+    def __len__(self) -> int:
+        return len(self._fleet)
+
+    # what links and records tell
+
+    def report(self, worker: str, raw: bytes) -> None:
+        """A worker reports; ValueError where the report is malformed or of another worker."""
+        if self._fleet.upsert(worker, raw, monotonic_ms()) is not None:
+            self._linked.add(worker)
+            self._touch(worker)
+
+    def beat(self, worker: str) -> None:
+        """A worker was heard."""
+        self._fleet.beat(worker, monotonic_ms())
+
+    def suspect(self, worker: str) -> None:
+        """A worker's link broke: no new work."""
+        if self._fleet.suspect(worker):
+            self._touch(worker)
+
+    def drain(self, worker: str) -> None:
+        """A worker finishes its jobs and takes no more."""
+        if self._fleet.drain(worker, True):  # noqa: FBT003 - the native signature
+            self._touch(worker)
+
+    def dead(self, worker: str) -> None:
+        """A worker is gone."""
+        self._fleet.remove(worker)
+        self._linked.discard(worker)
+        self._announced.pop(worker, None)
+        self._touch(worker)
+
+    def announce(self, presence: Presence) -> None:
+        """A worker announced itself."""
+        if len(self._announced) < _ANNOUNCED_MAX or presence.worker_id in self._announced:
+            self._announced[presence.worker_id] = presence
+            self._touch(presence.worker_id)
+
+    def withdraw(self, worker: str) -> None:
+        """A worker's presence ended; a link that stands outweighs it."""
+        if self._announced.pop(worker, None) is not None:
+            self._touch(worker)
+
+    def tick(self) -> None:
+        """Time passes: silent workers become suspect."""
+        suspect, removed = self._fleet.expire(monotonic_ms())
+        for worker in suspect:
+            _log.warning("worker_suspect", worker=worker)
+            self._touch(worker)
+        for worker in removed:
+            self._linked.discard(worker)
+            self._touch(worker)
+
+    # what placement asks
+
+    def best(self, query: Query, key: str, exclude: Sequence[str]) -> Candidate | None:
+        """The best worker for a request, or None."""
+        found = self._fleet.top_k(query, key, 1, monotonic_ms(), exclude)
+        return found[0] if found else None
+
+    def census(self, model: str, version: str) -> Census:
+        """Workers of a model version, by what they can do now."""
+        return self._fleet.census(model, version)
+
+    def placed(self, worker: str) -> None:
+        """Count a job on a worker until its report tells of it."""
+        self._fleet.placed(worker, monotonic_ms())
+
+    def unplaced(self, worker: str) -> None:
+        """The job did not come about."""
+        self._fleet.unplaced(worker)
+
+    def explain(self, query: Query, key: str, limit: int) -> tuple[list[Candidate], list[Removed]]:
+        """Candidates and removed workers of a request."""
+        return self._fleet.explain(query, key, limit, monotonic_ms())
+
+    def lives(self, worker: str, incarnation: int) -> bool:
+        """Whether this very life of a worker is known."""
+        known = self._fleet.get(worker)
+        return known is not None and known.incarnation == incarnation
+
+    def region(self, worker: str) -> str:
+        """Region of a known worker, or empty."""
+        known = self._fleet.get(worker)
+        return known.region if known is not None else ""
+
+    # what people see
+
+    def workers(self) -> list[str]:
+        """Ids of all workers, sorted."""
+        return sorted(self._linked | self._announced.keys())
+
+    def worker(self, worker: str) -> Worker:
+        """One worker; DEAD where it is not known."""
+        known = self._fleet.get(worker)
+        if known is not None:
+            return _linked(known)
+        presence = self._announced.get(worker)
+        if presence is not None:
+            return _hinted(presence)
+        return Worker(name=worker, standing=WorkerStanding.WORKER_STANDING_DEAD)
+
+    def count(self) -> None:
+        """Bring the gauges up to date."""
+        FLEET.labels("linked").set(len(self._linked))
+        FLEET.labels("announced").set(len(self._announced.keys() - self._linked))
+
+    def watch(self) -> Watcher:
+        """Start to look on; end with `unwatch`."""
+        watcher = Watcher()
+        self._watchers.add(watcher)
+        return watcher
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Stop looking on."""
+        self._watchers.discard(watcher)
+
+    def _touch(self, worker: str) -> None:
+        for watcher in self._watchers:
+            watcher.touch(worker)
+
+
+def _linked(known: NativeWorker) -> Worker:
+    return Worker(
+        name=known.worker_id,
+        report=Health.Report.FromString(known.report),
+        standing=_STANDINGS[known.standing],
+        in_flight=known.in_flight,
+        silent_ms=max(0, monotonic_ms() - known.heard_ms),
+    )
+
+
+def _hinted(presence: Presence) -> Worker:
+    report = Health.Report(
+        worker_id=presence.worker_id,
+        gpu_class=presence.gpu_class,
+        accelerators=presence.accelerators,
+        address=presence.addresses[0] if presence.addresses else "",
+    )
+    return Worker(name=presence.worker_id, report=report, standing=WorkerStanding.WORKER_STANDING_ANNOUNCED)

@@ -1,0 +1,164 @@
+"""Domain values to messages of the contract and back."""
+
+from tether.errors import Reason, TetherError
+from tether.job.commit import receipt_body
+from tether.job.hold import Position
+from tether.job.key import JOB_ID_BYTES
+from tether.job.state import State
+from tether.rules.request import Limits, check_place
+from tether.store.jobs import Driver, JobRow, Worker
+from tether.v1.infer_pb2 import Infer, Job, JobState
+from tether.v1.placement_pb2 import (
+    CompleteRequest,
+    CompleteResponse,
+    Ended,
+    Joined,
+    Placed,
+    PlaceRequest,
+    PlaceResponse,
+    WorkerAddress,
+)
+from tether_orchestrator.reservation import Ask, Join, Placement, Run
+from tether_orchestrator.session import SESSION_BYTES
+from tether_orchestrator.settlement import End
+
+_OUTCOMES = frozenset(int(state) for state in State) - {int(State.RESERVED)}
+_LIMITS = Limits(input_bytes_max=1 << 40)  # the gateway's own limit holds; here the size is only a number
+
+
+def ask_of(request: PlaceRequest, node: str) -> Ask:
+    """What a gateway asks.
+
+    Args:
+        request: as sent; its header is used, not copied.
+        node: who it proved to be.
+
+    Raises:
+        TetherError: INVALID_FIELD.
+    """
+    header = request.header
+    check_place(header, _LIMITS)
+    _check("session_id", ok=len(request.session_id) == SESSION_BYTES)
+    return Ask(header, Driver(request.session_id, node), request.after_epoch)
+
+
+def end_of(request: CompleteRequest, node: str) -> End:
+    """The outcome that a gateway asks for.
+
+    Args:
+        request: as sent.
+        node: who it proved to be.
+
+    Raises:
+        TetherError: INVALID_FIELD.
+    """
+    _check("job_id", ok=len(request.job_id) == JOB_ID_BYTES)
+    _check("outcome", ok=int(request.outcome) in _OUTCOMES)
+    delivered = request.delivered if request.HasField("delivered") else None
+    return End(
+        job=request.job_id,
+        epoch=request.epoch,
+        outcome=State(request.outcome),
+        receipt=request.receipt if request.HasField("receipt") else None,
+        answer=request.answer,
+        error=request.error,
+        delivered=Position(0, delivered.tokens, delivered.bytes) if delivered is not None else None,
+        gateway=node,
+    )
+
+
+def place_response(placement: Placement) -> PlaceResponse:
+    """What a gateway is told."""
+    if isinstance(placement, Run):
+        return PlaceResponse(job_id=placement.permit.subject.job, placed=_placed(placement))
+    row = placement.row
+    subject = row.subject
+    if isinstance(placement, Join):
+        joined = Joined(
+            epoch=row.epoch,
+            worker=_address(row.worker),
+            model_id=subject.model,
+            version=subject.version,
+            model_digest=subject.digest,
+        )
+        return PlaceResponse(job_id=subject.job, joined=joined)
+    return PlaceResponse(job_id=subject.job, ended=Ended(job=job_message(row), model_digest=subject.digest))
+
+
+def complete_response(row: JobRow) -> CompleteResponse:
+    """What a gateway is told of an outcome."""
+    return CompleteResponse(outcome=JobState.ValueType(row.state), job=job_message(row.bare()))
+
+
+def job_message(row: JobRow) -> Job:
+    """A job as people and gateways see it."""
+    subject = row.subject
+    job = Job(
+        name=subject.job.hex(),
+        tenant_id=subject.tenant,
+        correlation_id=subject.correlation_id,
+        retry_token=subject.retry_token,
+        state=JobState.ValueType(row.state),
+        model_id=subject.model,
+        version=subject.version,
+        epoch=row.epoch,
+        worker_id=row.worker.node,
+        held_tokens=row.held_tokens,
+        usage=Infer.Usage(
+            input_tokens=row.settled.input_tokens,
+            output_tokens=row.settled.output_tokens,
+            output_bytes=row.settled.output_bytes,
+        ),
+        error=row.error,
+    )
+    job.created_at.FromMilliseconds(row.created_ms)
+    if row.ended_ms is not None:
+        job.ended_at.FromMilliseconds(row.ended_ms)
+    _add_outcome(job, row)
+    return job
+
+
+def job_id_of(name: str) -> bytes:
+    """A job's id from its 32 hex digits.
+
+    Raises:
+        TetherError: INVALID_FIELD.
+    """
+    try:
+        job = bytes.fromhex(name)
+    except ValueError as error:
+        raise TetherError(Reason.INVALID_FIELD, "job_id must be 32 hex digits", field="job_id") from error
+    _check("job_id", ok=len(job) == JOB_ID_BYTES)
+    return job
+
+
+def _add_outcome(job: Job, row: JobRow) -> None:
+    if row.receipt:
+        job.receipt.ParseFromString(row.receipt)
+        body = receipt_body(job.receipt)
+        job.finish_reason = body.finish_reason
+        job.usage.cached_input_tokens = body.usage.cached_input_tokens
+        job.usage.compute.CopyFrom(body.usage.compute)
+    if row.answer is not None:
+        job.answer.ParseFromString(row.answer)
+
+
+def _placed(run: Run) -> Placed:
+    permit = run.permit
+    return Placed(
+        epoch=permit.epoch,
+        worker=_address(permit.worker),
+        ticket=run.ticket,
+        model_id=permit.subject.model,
+        version=permit.subject.version,
+        model_digest=permit.subject.digest,
+    )
+
+
+def _address(worker: Worker) -> WorkerAddress:
+    return WorkerAddress(worker_id=worker.node, incarnation=worker.incarnation, address=worker.address)
+
+
+def _check(field: str, *, ok: bool) -> None:
+    if not ok:
+        raise TetherError(Reason.INVALID_FIELD, f"{field} is missing or malformed", field=field)

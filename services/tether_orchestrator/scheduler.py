@@ -1,0 +1,113 @@
+"""Scheduler: resolves a request, asks policy and breakers, and picks the best worker of the fleet.
+
+Source: docs/design/design.md §4.
+"""
+
+from collections.abc import Sequence
+
+from tether.placement.breaker import Breakers, Circuit
+from tether.placement.query import Queries
+from tether.placement.refusal import no_candidate
+from tether.placement.resolve import Resolved, resolve
+from tether.policy import Rule, evaluate
+from tether.policy import Subject as PolicySubject
+from tether.registry.catalogue import Catalogue
+from tether.store.jobs import Worker
+from tether.v1.placement_pb2 import Candidate, ExplainResponse, Header, Removed, Term
+from tether_orchestrator.fleet import FleetView, monotonic_ms
+from tether_orchestrator.metrics import TRIPPED
+
+
+class Scheduler:
+    """Chooses workers.
+
+    Args:
+        fleet: workers.
+        catalogue: models.
+        queries: native queries.
+        breakers: by (model, region).
+        rules: of the operator.
+    """
+
+    def __init__(
+        self, fleet: FleetView, catalogue: Catalogue, queries: Queries, breakers: Breakers, rules: Sequence[Rule]
+    ) -> None:
+        self._fleet = fleet
+        self._catalogue = catalogue
+        self._queries = queries
+        self._breakers = breakers
+        self._rules = rules
+
+    def resolve(self, header: Header) -> Resolved:
+        """Fill in what a request left open.
+
+        Raises:
+            TetherError: MODEL_UNKNOWN, VERSION_UNKNOWN.
+        """
+        return resolve(header, self._catalogue.model(header.model_id, header.version))
+
+    def choose(self, request: Resolved, exclude: Sequence[str] = ()) -> Worker:
+        """The best worker; the job counts as placed there.
+
+        Args:
+            request: what is asked.
+            exclude: node ids that are not wanted.
+
+        Raises:
+            TetherError: OVERLOADED or NO_WORKER.
+        """
+        model, header = request.model, request.header
+        now_s = monotonic_ms() / 1_000
+        unhealthy = self._breakers.unhealthy(model.model_id, now_s)
+        ruling = evaluate(self._rules, PolicySubject(header.tenant_id, model.model_id, model.version))
+        query = self._queries.of(model, header, ruling, unhealthy)
+        best = self._fleet.best(query, header.correlation_id, exclude)
+        if best is None:
+            raise no_candidate(
+                model.model_id, model.version, self._fleet.census(model.model_id, model.version), unhealthy
+            )
+        self._fleet.placed(best.worker_id)
+        self._breakers.sent(model.model_id, best.region, now_s)
+        return Worker(best.worker_id, best.incarnation, best.address)
+
+    def give_back(self, worker: Worker) -> None:
+        """The job did not come about on the worker."""
+        self._fleet.unplaced(worker.node)
+
+    def ended(self, model: str, worker: str, *, failed: bool, s_per_token: float) -> Circuit | None:
+        """A job ended on a worker; returns the breaker's new state where that changed it."""
+        region = self._fleet.region(worker)
+        now_s = monotonic_ms() / 1_000
+        changed = self._breakers.ended(model, region, failed=failed, s_per_token=s_per_token, now_s=now_s)
+        if changed is not None:
+            TRIPPED.labels(changed.value).inc()
+        return changed
+
+    def explain(self, header: Header, limit: int) -> ExplainResponse:
+        """Every candidate with its terms, and every worker a rule removed.
+
+        Raises:
+            TetherError: MODEL_UNKNOWN, VERSION_UNKNOWN.
+        """
+        request = self.resolve(header)
+        model = request.model
+        unhealthy = self._breakers.unhealthy(model.model_id, monotonic_ms() / 1_000)
+        ruling = evaluate(self._rules, PolicySubject(header.tenant_id, model.model_id, model.version))
+        query = self._queries.of(model, header, ruling, unhealthy)
+        found, removed = self._fleet.explain(query, header.correlation_id or "explain", limit)
+        return ExplainResponse(
+            candidates=[
+                Candidate(
+                    worker_id=one.worker_id,
+                    region=one.region,
+                    score=one.score,
+                    terms=[Term(name=name, value=value) for name, value in one.terms],
+                    in_flight=one.in_flight,
+                    address=one.address,
+                )
+                for one in found
+            ],
+            removed=[Removed(worker_id=one.worker_id, rule=one.rule, detail=one.detail) for one in removed],
+            model_id=model.model_id,
+            version=model.version,
+        )

@@ -1,0 +1,203 @@
+"""The orchestrator's gRPC services: messages in, messages out, nothing decided."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from time import perf_counter
+from typing import Any
+
+from grpc import aio
+
+from tether.errors import Reason, TetherError
+from tether.job.state import State
+from tether.node.caller import caller
+from tether.observe import attribute
+from tether.observe.trace import Span, Tracing, extract
+from tether.store.jobs import LIST_MAX, JobStore
+from tether.v1.control_pb2 import (
+    ListJobsRequest,
+    ListJobsResponse,
+    ListWorkersRequest,
+    ListWorkersResponse,
+    LookupJobRequest,
+    LookupJobResponse,
+    WatchWorkersRequest,
+    WatchWorkersResponse,
+)
+from tether.v1.control_pb2_grpc import ControlServiceServicer
+from tether.v1.placement_pb2 import (
+    CompleteRequest,
+    CompleteResponse,
+    ExplainRequest,
+    ExplainResponse,
+    PlaceRequest,
+    PlaceResponse,
+    SessionRequest,
+    SessionResponse,
+)
+from tether.v1.placement_pb2_grpc import PlacementServiceServicer
+from tether_orchestrator.fleet import FleetView
+from tether_orchestrator.message import ask_of, complete_response, end_of, job_id_of, job_message, place_response
+from tether_orchestrator.metrics import PLACE, REFUSED
+from tether_orchestrator.reservation import Reservations
+from tether_orchestrator.scheduler import Scheduler
+from tether_orchestrator.session import SessionEnd, Sessions
+from tether_orchestrator.settlement import Settlement
+
+Context = aio.ServicerContext[Any, Any]
+_PAGE = 100  # as control.proto says
+_EXPLAIN = 20  # as placement.proto says
+_WATCH_PAUSE_S = 0.2  # five pictures a second are smooth enough for people, and what changes in between is one change
+
+
+class PlacementServicer(PlacementServiceServicer):
+    """`PlacementService`."""
+
+    def __init__(
+        self,
+        reservations: Reservations,
+        settlement: Settlement,
+        sessions: Sessions,
+        scheduler: Scheduler,
+        tracing: Tracing,
+    ) -> None:
+        self._tracing = tracing
+        self._reservations = reservations
+        self._settlement = settlement
+        self._sessions = sessions
+        self._scheduler = scheduler
+
+    async def Place(self, request: PlaceRequest, context: Context) -> PlaceResponse:
+        """See the contract."""
+        started_s, outcome = perf_counter(), "refused"
+        parent = extract(context.invocation_metadata() or ()) if self._tracing.on else None
+        with self._tracing.span("place", parent, kind="server") as span:
+            try:
+                placement = await self._reservations.place(ask_of(request, caller(context).node_id))
+                response = place_response(placement)
+                outcome = str(response.WhichOneof("outcome"))
+            except TetherError as error:
+                REFUSED.labels(error.reason.name).inc()
+                raise
+            finally:
+                PLACE.labels(outcome).observe(perf_counter() - started_s)
+            _describe(span, request, response)
+        return response
+
+    async def Complete(self, request: CompleteRequest, context: Context) -> CompleteResponse:
+        """See the contract."""
+        settled = await self._settlement.complete(end_of(request, caller(context).node_id))
+        return complete_response(settled.row)
+
+    async def Session(
+        self, request_iterator: AsyncIterator[SessionRequest], context: Context
+    ) -> AsyncIterator[SessionResponse]:
+        """See the contract."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None:
+            return
+        end = self._sessions.open(first, caller(context).node_id)
+        reading = asyncio.create_task(self._read(end, first, request_iterator))
+        try:
+            while (response := await end.next()) is not None:
+                yield response
+            if reading.done():
+                reading.result()
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            self._sessions.close(end)
+
+    async def _read(self, end: SessionEnd, first: SessionRequest, requests: AsyncIterator[SessionRequest]) -> None:
+        try:
+            await self._sessions.beat(end, first)
+            async for request in requests:
+                await self._sessions.beat(end, request)
+        finally:
+            end.end()
+
+    async def Explain(self, request: ExplainRequest, context: Context) -> ExplainResponse:
+        """See the contract."""
+        limit = min(request.limit or _EXPLAIN, LIST_MAX)
+        return self._scheduler.explain(request.header, limit)
+
+
+class ControlServicer(ControlServiceServicer):
+    """`ControlService`."""
+
+    def __init__(self, fleet: FleetView, store: JobStore) -> None:
+        self._fleet = fleet
+        self._store = store
+
+    async def ListWorkers(self, request: ListWorkersRequest, context: Context) -> ListWorkersResponse:
+        """See the contract."""
+        size = _size(request.page_size)
+        names = [name for name in self._fleet.workers() if name > request.page_token]
+        page = names[:size]
+        token = page[-1] if len(names) > size else ""
+        return ListWorkersResponse(workers=[self._fleet.worker(name) for name in page], next_page_token=token)
+
+    async def WatchWorkers(self, request: WatchWorkersRequest, context: Context) -> AsyncIterator[WatchWorkersResponse]:
+        """See the contract."""
+        watcher = self._fleet.watch()
+        try:
+            for name in self._fleet.workers():
+                yield WatchWorkersResponse(worker=self._fleet.worker(name))
+            while True:
+                for name in await watcher.take():
+                    yield WatchWorkersResponse(worker=self._fleet.worker(name))
+                await asyncio.sleep(_WATCH_PAUSE_S)
+        finally:
+            self._fleet.unwatch(watcher)
+
+    async def ListJobs(self, request: ListJobsRequest, context: Context) -> ListJobsResponse:
+        """See the contract."""
+        size = _size(request.page_size)
+        state = State(request.state) if request.state else None
+        rows = await self._store.list(
+            tenant=request.tenant_id, state=state, before=_token(request.page_token), limit=size
+        )
+        token = str(rows[-1].number) if len(rows) == size else ""
+        return ListJobsResponse(jobs=[job_message(row) for row in rows], next_page_token=token)
+
+    async def LookupJob(self, request: LookupJobRequest, context: Context) -> LookupJobResponse:
+        """See the contract."""
+        if request.job_id:
+            job = job_id_of(request.job_id)
+        else:
+            _require(request.tenant_id, "tenant_id")
+            _require(request.correlation_id or request.retry_token, "correlation_id")
+            job = self._store.job_id(
+                request.tenant_id, request.correlation_id or request.retry_token, request.retry_token
+            )
+        row = await self._store.get(job)
+        if row is None or (request.tenant_id and row.subject.tenant != request.tenant_id):
+            raise TetherError(Reason.JOB_UNKNOWN, "there is no such job")
+        return LookupJobResponse(job=job_message(row))
+
+
+def _describe(span: Span, request: PlaceRequest, response: PlaceResponse) -> None:
+    span.set(attribute.REQUEST_MODEL, request.header.model_id)
+    span.set(attribute.JOB, response.job_id.hex())
+    span.set(attribute.CORRELATION, request.header.correlation_id)
+    span.set(attribute.JOINED, response.HasField("joined"))
+    if response.HasField("placed"):
+        span.set(attribute.WORKER, response.placed.worker.worker_id)
+        span.set(attribute.EPOCH, response.placed.epoch)
+
+
+def _size(page_size: int) -> int:
+    return min(page_size or _PAGE, LIST_MAX)
+
+
+def _token(token: str) -> int:
+    if token and not (token.isascii() and token.isdigit() and len(token) < 19):
+        raise TetherError(Reason.INVALID_FIELD, "page_token is not from a page before", field="page_token")
+    return int(token or 0)
+
+
+def _require(value: str, field: str) -> None:
+    if not value:
+        raise TetherError(Reason.INVALID_FIELD, f"{field} or job_id must be given", field=field)
+
+
+SERVICES: Sequence[str] = ("tether.v1.PlacementService", "tether.v1.ControlService")

@@ -1,0 +1,175 @@
+"""Settlement: writes the outcome that a worker or a gateway asks for, and tells the others.
+
+The worker-signed receipt is the commit record; whoever holds it may commit it, and the first outcome written holds.
+Source: docs/design/streams.md §5.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from tether.errors import Reason, TetherError
+from tether.identity import Role
+from tether.job.commit import check_receipt, is_fault, is_whole, receipt_body, used
+from tether.job.hold import Position
+from tether.job.state import State
+from tether.store.jobs import Completion, JobRow, JobStore, Refused, Settled
+from tether.v1.infer_pb2 import Infer, JobState
+from tether.v1.placement_pb2 import BreakerHint, JobOutcome
+from tether_orchestrator.metrics import COMMIT, OUTCOMES, UNKEPT
+from tether_orchestrator.reservation import OpenJobs
+from tether_orchestrator.scheduler import Scheduler
+from tether_orchestrator.session import Sessions
+
+_log = structlog.get_logger("tether.orchestrator")
+_RECEIPT = "tether/receipt/v1"
+
+
+class Verifier(Protocol):
+    """What checks signatures: a node's trust."""
+
+    def signed(self, context: str, body: bytes, signature: bytes, credential: bytes, role: int, now_s: float) -> object:
+        """Who signed, with `node_id`; TetherError where the signature does not hold."""
+
+
+class WorkerLine(Protocol):
+    """A way to tell a worker an outcome."""
+
+    def tell(self, worker: str, job: bytes, epoch: int, outcome: State) -> None:
+        """Tell it, where it has a link."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An outcome that is asked for.
+
+    Attributes:
+        job: id, 16 bytes.
+        epoch: attempt that ended; 0 for whichever runs.
+        outcome: any state but RESERVED.
+        receipt: the worker's, or None.
+        answer: serialized Infer.Payload, or empty.
+        error: reason and message of a failure.
+        delivered: what the client got, or None where the caller does not know.
+        worker: node id of the worker that asks, or empty.
+        gateway: node id of the gateway that asks, or empty.
+    """
+
+    job: bytes
+    epoch: int
+    outcome: State
+    receipt: Infer.Receipt | None = None
+    answer: bytes = b""
+    error: str = ""
+    delivered: Position | None = None
+    worker: str = ""
+    gateway: str = ""
+
+
+class Settlement:
+    """Commits jobs.
+
+    Args:
+        store: the job store.
+        trust: checks receipts.
+        scheduler: learns how jobs end.
+        sessions: tells gateways.
+        workers: tells workers.
+        open_jobs: jobs that have not ended.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        trust: Verifier,
+        scheduler: Scheduler,
+        sessions: Sessions,
+        workers: WorkerLine,
+        open_jobs: OpenJobs,
+    ) -> None:
+        self._store = store
+        self._trust = trust
+        self._scheduler = scheduler
+        self._sessions = sessions
+        self._workers = workers
+        self._open = open_jobs
+
+    async def complete(self, end: End) -> Settled:
+        """Write an outcome, or get the one that holds.
+
+        Args:
+            end: what is asked for.
+
+        Returns:
+            The job as it stands; durable.
+
+        Raises:
+            TetherError: MALFORMED, INVALID_FIELD, NODE_TOKEN_INVALID (a receipt that does not hold), JOB_UNKNOWN,
+                STALE_EPOCH, ROLE_FORBIDDEN, STORE_UNAVAILABLE.
+        """
+        completion = self._completion(end, self._receipt(end))
+        with COMMIT.time():
+            [result] = await self._store.complete([completion])
+        if isinstance(result, Refused):
+            raise result.error
+        if result.written:
+            self._written(end, result.row)
+        return result
+
+    def _receipt(self, end: End) -> Infer.ReceiptBody | None:
+        """What the receipt says, once its signature holds."""
+        receipt = end.receipt
+        if receipt is None or not receipt.body:
+            if end.outcome is State.DONE:
+                raise TetherError(Reason.INVALID_FIELD, "an answer needs its receipt", field="receipt")
+            return None
+        signer = self._trust.signed(
+            _RECEIPT, receipt.body, receipt.signature, receipt.credential, Role.WORKER, time.time()
+        )
+        body = receipt_body(receipt)
+        check_receipt(body, end.job, end.epoch or body.epoch, str(getattr(signer, "node_id", "")))
+        if end.outcome is State.DONE and not body.complete:
+            raise TetherError(Reason.INVALID_FIELD, "the receipt is of an answer that was cut off", field="receipt")
+        return body
+
+    def _completion(self, end: End, body: Infer.ReceiptBody | None) -> Completion:
+        answer = end.answer or None
+        if answer is not None and (body is None or not is_whole(answer, body)):
+            UNKEPT.inc()
+            _log.warning("answer_disagrees_with_receipt", job=end.job.hex(), epoch=end.epoch)
+            answer = None
+        return Completion(
+            job=end.job,
+            epoch=end.epoch,
+            outcome=end.outcome,
+            used=used(end.outcome, body, end.delivered),
+            receipt=end.receipt.SerializeToString() if end.receipt is not None and body is not None else b"",
+            answer=answer,
+            error=end.error,
+            worker=body.worker_id if body is not None else end.worker,
+        )
+
+    def _written(self, end: End, row: JobRow) -> None:
+        """Tell those who did not write it."""
+        OUTCOMES.labels(row.state.name.lower()).inc()
+        self._open.discard(end.job)
+        if end.gateway != row.driver.node:
+            told = JobOutcome(job_id=end.job, epoch=row.epoch, outcome=JobState.ValueType(row.state))
+            self._sessions.outcome(row.driver.session, told)
+        if end.worker != row.worker.node:
+            self._workers.tell(row.worker.node, end.job, row.epoch, row.state)
+        self._learn(end, row)
+
+    def _learn(self, end: End, row: JobRow) -> None:
+        """Breakers see how the job ended and how long it took per token."""
+        took_s = max(0, (row.ended_ms or row.created_ms) - row.created_ms) / 1_000
+        changed = self._scheduler.ended(
+            row.subject.model,
+            row.worker.node,
+            failed=is_fault(end.outcome, end.error),
+            s_per_token=took_s / max(1, row.settled.output_tokens),
+        )
+        if changed is not None:
+            self._sessions.breaker(BreakerHint(model_id=row.subject.model, state=changed.value))

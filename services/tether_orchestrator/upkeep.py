@@ -1,0 +1,68 @@
+"""Upkeep: what an orchestrator does by the clock."""
+
+import asyncio
+import time
+
+from tether.store.jobs import JobStore
+from tether_orchestrator.fleet import FleetView
+from tether_orchestrator.metrics import EXPIRED, PURGED
+from tether_orchestrator.reservation import OpenJobs
+from tether_orchestrator.session import Sessions
+from tether_orchestrator.task import every
+
+_TICK_S = 0.2  # a silent worker is suspect at most so much later than after its second
+_RENEW_S = 1.0  # a fifth of the lease
+_COUNT_S = 2.0  # gauges are scraped every 15 s
+_EXPIRE_S = 5.0  # an overdue job has waited a minute already
+_PURGE_S = 10.0  # with the limit below 50 jobs a second are forgotten; a guess, bench/store.py
+_EXPIRE_MAX = 256  # rows of one transaction: milliseconds
+_PURGE_MAX = 512  # the same
+
+
+class Upkeep:
+    """Runs until closed.
+
+    Args:
+        store: the job store.
+        fleet: workers.
+        sessions: gateways.
+        open_jobs: jobs that have not ended.
+    """
+
+    def __init__(self, store: JobStore, fleet: FleetView, sessions: Sessions, open_jobs: OpenJobs) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._sessions = sessions
+        self._open = open_jobs
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin."""
+        rounds = (
+            (_TICK_S, "tick", self._tick),
+            (_RENEW_S, "renew", self._sessions.renew),
+            (_COUNT_S, "count", self._count),
+            (_EXPIRE_S, "expire", self._expire),
+            (_PURGE_S, "purge", self._purge),
+        )
+        self._tasks = [asyncio.create_task(every(period_s, name, work)) for period_s, name, work in rounds]
+
+    async def close(self) -> None:
+        """End; idempotent."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _tick(self) -> None:
+        self._fleet.tick()
+
+    async def _count(self) -> None:
+        self._fleet.count()
+
+    async def _expire(self) -> None:
+        EXPIRED.inc(await self._store.expire(_EXPIRE_MAX))
+        self._open.forget(time.time_ns() // 1_000_000)
+
+    async def _purge(self) -> None:
+        PURGED.inc(await self._store.purge(_PURGE_MAX))

@@ -1,0 +1,127 @@
+"""Links of workers: their reports feed the fleet, their completions are settled, and their death is noticed.
+
+A closed link takes its worker out of rotation at once. Whether it is dead or only lost its way is settled by datagram
+pings; then the gateways are told.
+Source: docs/design/streams.md §6, §7.
+"""
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from tether.errors import Reason, TetherError
+from tether.job.state import State
+from tether.link import Entry, Kind, LinkBook, LinkEnd, Outbox
+from tether.v1.identity_pb2 import Role
+from tether.v1.infer_pb2 import JobState
+from tether.v1.link_pb2 import Link
+from tether_orchestrator.doubt import Doubt
+from tether_orchestrator.fleet import FleetView
+from tether_orchestrator.settlement import End, Settlement
+from tether_orchestrator.task import Tasks
+
+_log = structlog.get_logger("tether.orchestrator")
+ROLES = (Role.ROLE_WORKER,)
+
+
+class WorkerLinks:
+    """Hears of worker links (`LinkEvents`) and takes their entries.
+
+    Args:
+        fleet: what reports feed.
+        doubt: finds out whether a lost worker is dead.
+        tasks: completions that are being written.
+    """
+
+    def __init__(self, fleet: FleetView, doubt: Doubt, tasks: Tasks) -> None:
+        self._fleet = fleet
+        self._doubt = doubt
+        self._tasks = tasks
+        self._settlement: Settlement | None = None
+        self.book = LinkBook()
+        self.outbox = Outbox(self.entry)
+
+    def settle_with(self, settlement: Settlement) -> None:
+        """Completions go there; settlement in turn tells outcomes here."""
+        self._settlement = settlement
+
+    # LinkEvents
+
+    def up(self, link: LinkEnd) -> None:
+        """A worker's link stands; TetherError without a report."""
+        report = link.peer.report
+        if report is None:
+            raise TetherError(Reason.LINK_PROTOCOL, "a worker's hello needs its report")
+        self._doubt.heard(link.peer.node_id)
+        self._report(link, report.SerializeToString())
+        _log.info("worker_linked", worker=link.peer.node_id, incarnation=link.peer.incarnation)
+
+    def down(self, link: LinkEnd, why: str) -> None:
+        """A worker's link ended."""
+        self.outbox.forget(link)
+        worker = link.peer.node_id
+        if self.book.of(worker) is not None:
+            return  # a newer link stands
+        self._fleet.suspect(worker)
+        _log.warning("worker_link_lost", worker=worker, why=why)
+        self._doubt.lost(worker, link.peer.incarnation)
+
+    # entries
+
+    def entry(self, link: LinkEnd, entry: Entry) -> None:
+        """One entry came in; ValueError or TetherError ends the link."""
+        match entry.kind:
+            case Kind.BEAT if entry.body:
+                self._report(link, entry.body)
+            case Kind.BEAT:
+                self._fleet.beat(link.peer.node_id)
+            case Kind.DRAIN:
+                self._fleet.drain(link.peer.node_id)
+            case Kind.COMPLETE:
+                self._complete(link, entry)
+            case _:
+                _log.debug("link_entry_ignored", kind=entry.kind)
+
+    def tell(self, worker: str, job: bytes, epoch: int, outcome: State) -> None:
+        """Tell a worker the outcome of its attempt, where it has a link."""
+        link = self.book.of(worker)
+        if link is not None:
+            self._outcome(link, job, epoch, outcome, written=True)
+
+    def _report(self, link: LinkEnd, raw: bytes) -> None:
+        """A report whose life is not the link's own is of no use; ValueError where it is malformed."""
+        self._fleet.report(link.peer.node_id, raw)
+
+    def _complete(self, link: LinkEnd, entry: Entry) -> None:
+        if self._tasks.full:
+            raise TetherError(Reason.OVERLOADED, "too many completions wait")
+        try:
+            body = Link.Complete.FromString(entry.body)
+            end = _end(link.peer.node_id, entry, body)
+        except (DecodeError, ValueError) as error:
+            raise TetherError(Reason.LINK_PROTOCOL, "a COMPLETE is malformed") from error
+        self._tasks.start(self._settle(link, end))
+
+    async def _settle(self, link: LinkEnd, end: End) -> None:
+        if self._settlement is None:
+            return
+        try:
+            settled = await self._settlement.complete(end)
+        except TetherError as error:
+            _log.warning("completion_refused", job=end.job.hex(), reason=error.reason.name, error=error.message)
+            again = error.row.again  # the store may be back later; what is refused stays refused
+            self._outcome(link, end.job, end.epoch, State.ABANDONED, written=not again)
+            return
+        stale = settled.row.epoch > end.epoch or settled.row.state is State.RESERVED
+        self._outcome(link, end.job, end.epoch, State.ABANDONED if stale else settled.row.state, written=True)
+
+    def _outcome(self, link: LinkEnd, job: bytes, epoch: int, outcome: State, *, written: bool) -> None:
+        body = Link.Outcome(outcome=JobState.ValueType(outcome), written=written)
+        self.outbox.send(link, Kind.OUTCOME, body.SerializeToString(), job=job, epoch=epoch)
+
+
+def _end(worker: str, entry: Entry, body: Link.Complete) -> End:
+    outcome = State(body.outcome)
+    if outcome is State.RESERVED or entry.epoch < 1:
+        raise ValueError("no outcome")
+    receipt = body.receipt if body.HasField("receipt") else None
+    return End(entry.job, entry.epoch, outcome, receipt, body.answer, body.error, worker=worker)
