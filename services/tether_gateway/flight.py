@@ -164,10 +164,15 @@ class Conductor:
         """A job was cancelled, and that is written: nothing but its end is delivered."""
         self._splice.act(self._table.cancel(job, now_ms()))
 
+    def decided(self, job: bytes, outcome: infer_pb2.JobState.ValueType) -> None:
+        """Another gateway wrote the outcome of a job."""
+        if outcome == infer_pb2.JOB_STATE_CANCELLED and job in self._flights:
+            self.cancelled(job)
+
     async def drain(self) -> None:
-        """Return when every commit and abandonment under way is over."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        """Return when every flight, commit and abandonment is over; detached jobs have their grace."""
+        while self._flights or self._tasks:
+            await asyncio.wait([flight.finished for flight in self._flights.values()] or set(self._tasks))
 
     async def close(self) -> None:
         """Stop all tasks."""

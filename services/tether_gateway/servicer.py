@@ -1,5 +1,6 @@
 """InferenceService at the gateway: gRPC calls ↔ admitted requests and streams. Infer takes and gives raw bytes."""
 
+import asyncio
 from typing import Any, cast
 
 import grpc
@@ -34,6 +35,9 @@ class InferenceServicer:
         self._governor = governor
         self._streams = streams
         self._conductor = conductor
+        self._running = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     def add_to(self, server: aio.Server) -> list[str]:
         """Register the service; returns its full name."""
@@ -56,7 +60,7 @@ class InferenceServicer:
     async def Infer(self, request: bytes, context: Context) -> None:
         """Serve one answer; see infer.proto."""
         outcome = "gone"
-        metrics.STREAMS.inc()
+        self._enter(1)
         try:
             with metrics.SECONDS.time():
                 await self._infer(request, context)
@@ -65,7 +69,7 @@ class InferenceServicer:
             outcome = error.reason.name.lower()
             raise
         finally:
-            metrics.STREAMS.dec()
+            self._enter(-1)
             metrics.REQUESTS.labels(outcome).inc()
 
     async def Cancel(self, request: infer_pb2.CancelRequest, context: Context) -> infer_pb2.CancelResponse:
@@ -82,6 +86,11 @@ class InferenceServicer:
         """Return a job of the caller's tenant; see infer.proto."""
         tenant = self._governor.tenant(asked_of(context))
         return infer_pb2.GetJobResponse(job=await self._governor.lookup(tenant, request))
+
+    def _enter(self, step: int) -> None:
+        self._running += step
+        metrics.STREAMS.set(self._running)
+        (self.idle.clear if self._running else self.idle.set)()
 
     async def _infer(self, request: bytes, context: Context) -> None:
         asked = asked_of(context)

@@ -50,6 +50,11 @@ class Committer:
         due_s = now_s + (self._wait_s if driver else 0.0)
         self._pending[job, epoch] = _Pending(body, driver, due_s, now_s + KEEP_S)
 
+    def driver(self, job: bytes, epoch: int) -> int:
+        """Link of the driver of an end that waits; 0 where there is none."""
+        pending = self._pending.get((job, epoch))
+        return pending.driver if pending is not None else 0
+
     def outcome(self, job: bytes, epoch: int, *, written: bool) -> None:
         """An outcome came from driver or orchestrator; one that is not written changes nothing."""
         if written:

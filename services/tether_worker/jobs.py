@@ -41,7 +41,7 @@ _log = structlog.get_logger("tether.worker")
 Authorize = Callable[[TicketBody, infer_pb2.Infer.Request], None]
 
 
-def _allow(_ticket: TicketBody, _request: infer_pb2.Infer.Request) -> None:
+def allow(_ticket: TicketBody, _request: infer_pb2.Infer.Request) -> None:
     """The auth hook of a plain worker: the ticket is enough."""
 
 
@@ -68,7 +68,7 @@ class Parts:
     models: ModelTable
     quota: QuotaGuard
     committer: Committer
-    authorize: Authorize = _allow
+    authorize: Authorize = allow
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
 
@@ -133,8 +133,12 @@ class JobTable:
             metrics.CANCELLED.inc()
             self._stop(run)
 
-    def on_outcome(self, _link: int, job: bytes, epoch: int, body: bytes) -> None:
-        """An OUTCOME of driver or orchestrator."""
+    def on_outcome(self, link: int, job: bytes, epoch: int, body: bytes) -> None:
+        """An OUTCOME of the job's driver, or of an orchestrator; anyone else's is ignored."""
+        end = self._parts.book.get(link)
+        known = end is not None and Role.ORCHESTRATOR in end.peer.roles
+        if not known and self._parts.committer.driver(job, epoch) != link:
+            return
         try:
             outcome = link_pb2.Link.Outcome.FromString(body)
         except DecodeError as fault:

@@ -1,13 +1,10 @@
 """ChunkLogs behind the links' seam: feeds frames, performs actions, rings writers."""
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 from tether import _native
-from tether.link import LinkBook, LinkEnd
-
-Handler = Callable[..., None]
+from tether.link import Dispatch, LinkBook, LinkEnd
 
 
 def now_ms() -> int:
@@ -15,7 +12,7 @@ def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-class LogMachine:
+class LogMachine(Dispatch):
     """All links of a worker over one `ChunkLogs`.
 
     Args:
@@ -25,20 +22,10 @@ class LogMachine:
     """
 
     def __init__(self, logs: _native.ChunkLogs, book: LinkBook, clock_ms: Callable[[], int] = now_ms) -> None:
+        super().__init__()
         self.logs = logs
         self.clock_ms = clock_ms
-        self._book = book
-        self._handlers: dict[str, Handler] = {"link": book.wake}
-
-    def on(self, kind: str, handler: Handler) -> None:
-        """Call `handler` with what follows the kind in such actions."""
-        self._handlers[kind] = handler
-
-    def act(self, actions: Iterable[tuple[Any, ...]]) -> None:
-        """Perform actions in order."""
-        handlers = self._handlers
-        for action in actions:
-            handlers[action[0]](*action[1:])
+        self.on("link", book.wake)
 
     def frame(self, link: LinkEnd, frame: bytes) -> None:
         """A frame came in; ValueError when malformed."""

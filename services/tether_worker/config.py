@@ -1,0 +1,48 @@
+"""Settings of the worker."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from tether.config import ServiceConfig
+
+
+class Config(ServiceConfig):
+    """What a worker is told.
+
+    Attributes:
+        models: `name` or `name:version` of what it serves; empty for all that it can run.
+        engine: `auto` picks by the format of each model's manifest; `simulated` runs none and paces words.
+        slots: sequences that run together, per model.
+        queue_max: jobs that may wait for a slot, per model; placement keeps the rest.
+        tenant_jobs_max: jobs of one tenant in hand; 0 for no bound of its own.
+        threads: threads of one engine.
+        simulated_token_ms: time between two tokens of a simulated sequence.
+        gpu_class: class of its GPU, or `cpu`.
+        latency_hops: network distance class.
+        log_bytes_max: bytes kept of one answer for readers that come late.
+        linger_s: how long an answer is kept after its end.
+        commit_wait_s: how long the driver has to tell an outcome before the worker commits by itself.
+        standalone: serve InferenceService without any other service.
+        keys_file: API keys that a standalone worker takes, one per line.
+        insecure_no_key: a standalone worker takes calls without a key, on loopback.
+        model_folder: folder of the model that a standalone worker serves.
+    """
+
+    models: tuple[str, ...] = Field(default=(), max_length=1_024)
+    engine: Literal["auto", "simulated"] = "auto"
+    slots: int = Field(8, ge=1, le=4_096)  # the demo model's throughput peaks there on two cores (bench/engine.py)
+    queue_max: int = Field(8, ge=0, le=65_536)  # one more batch: enough to never idle between a report and a start
+    tenant_jobs_max: int = Field(0, ge=0, le=65_536)
+    threads: int = Field(1, ge=1, le=256)  # small models lose by more
+    simulated_token_ms: float = Field(20.0, ge=0, le=10_000)
+    gpu_class: str = Field("cpu", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    latency_hops: int = Field(0, ge=0, le=255)
+    log_bytes_max: int = Field(8_388_608, ge=65_536, le=268_435_456)  # two million tokens of text
+    linger_s: float = Field(30.0, ge=0, le=3_600)  # three detach graces: a client that resumes finds its answer
+    commit_wait_s: float = Field(1.0, ge=0, le=60)  # four times the driver's own
+    standalone: bool = False
+    keys_file: Path | None = None
+    insecure_no_key: bool = False
+    model_folder: Path | None = None
