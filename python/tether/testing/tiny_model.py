@@ -143,7 +143,8 @@ def write_tiny_decoder(  # noqa: PLR0913  (each test sets one or two)
     Args:
         folder: made if missing; files in it are overwritten.
         seed: of the weights.
-        step_delay_ms: time that every step of the engine waits, to make answers last.
+        step_delay_ms: time that every step of the engine waits, to make answers last; a cancel waits as long, so
+            keep it under 50.
         alphabet: bytes that it may emit.
         end_bias: logit of the end token; None means that it never ends by itself. Around 8 it ends soon.
         name: model's name.

@@ -7,6 +7,7 @@ thread pauses at `pieces_ahead_max`. A job that fails, or a step that raises, en
 
 import asyncio
 import bisect
+import contextlib
 import logging
 import threading
 import time
@@ -181,6 +182,9 @@ class ExecutionEngine:
     async def close(self) -> None:
         """Ends all jobs as CANCELLED, then the thread, then the runtime. Idempotent."""
         self._draining = True
+        if self._loop is None:
+            self.runtime.close()
+            return
         with self._changed:
             self._commands.closed = True
             self._changed.notify()
@@ -322,5 +326,6 @@ class ExecutionEngine:
         with self._changed:
             asleep = not self._outbox
             self._outbox += pieces
-        if asleep and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._hand_over)
+        if asleep and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                self._loop.call_soon_threadsafe(self._hand_over)

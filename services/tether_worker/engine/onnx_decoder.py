@@ -164,7 +164,7 @@ class OnnxDecoder:
     def close(self) -> None:
         """Gives session and cache back."""
         self._rows.clear()
-        del self._session
+        self.__dict__.pop("_session", None)
 
     def _free_slot(self) -> int:
         taken = {sequence.slot for sequence in self._rows}

@@ -83,4 +83,4 @@ def test_logprobs_come_with_every_token_when_asked(folder):
     (piece,) = engine.step()
     assert len(piece.logprobs) == 1
     assert piece.logprobs[0].token_id == piece.token_ids[0]
-    assert [index for index, _, _ in piece.logprobs[0].alternatives][0] == piece.token_ids[0]
+    assert next(index for index, _, _ in piece.logprobs[0].alternatives) == piece.token_ids[0]
