@@ -2,17 +2,18 @@
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
 import structlog
-from tether.node.find import Peers
-from tether.node.node import Node
 
 from tether._native import Fleet
 from tether.identity import Role
 from tether.job.lease import Leases
 from tether.link import Handshake, LinkLocal, LinkServer
+from tether.node.find import Peers
+from tether.node.node import Node
 from tether.observe.metrics import MetricsPage, open_page
 from tether.observe.trace import Tracing
 from tether.placement.breaker import Breakers, BreakerSettings
@@ -73,7 +74,8 @@ class OrchestratorApp:
         """Take no more jobs; commit those that run, for at most `grace_s`."""
         if self._parts is not None and self._node is not None:
             self._node.health.drain()
-            await self._parts.drain(grace_s)
+            left_s = await self._parts.drain(grace_s)
+            await self._node.drain(left_s)  # not before: the drivers of running jobs must still find this node
 
     async def close(self) -> None:
         """Stop now; idempotent."""
@@ -111,9 +113,8 @@ class Parts:
         self._config, self._node, self._store = config, node, store
         self.tracing = Tracing.open(config.otlp_endpoint, "orchestrator", {"region": config.region})
         self.catalogue = Catalogue(node.trust, node.identity.network_id, Path(config.state))
-        self.follower = SnapshotFollower(
-            Peers(node.overlay, config.region, Role.REGISTRY), node.channels, self.catalogue, node.node_id
-        )
+        self.registries = Peers(node.overlay, config.region, Role.REGISTRY)
+        self.follower = SnapshotFollower(self.registries, node.channels, self.catalogue, node.node_id)
         self.gate = Gate(me)
         self.fleet = FleetView(_fleet(config))
         self.tasks = Tasks(_TASKS_MAX)
@@ -155,17 +156,23 @@ class Parts:
         await self.follower.start()
         self.upkeep.start()
         await self._node.serve(self._add)
-        await self._node.announce(self.discovery.announcement(self._node.address))
+        await self._node.present(self._store.store_id)
         if self._config.snapshot_wait_s:
             await self.follower.ready(self._config.snapshot_wait_s)
 
-    async def drain(self, grace_s: float) -> None:
-        """Take no more jobs; wait until those that run are committed."""
+    async def drain(self, grace_s: float) -> float:
+        """Take no more jobs; wait until those that run are committed; returns what is left of the grace, seconds."""
+        until_s = time.monotonic() + grace_s
         self.gate.drain()
         self.sessions.drain(grace_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.reservations.open.wait_empty(), grace_s)
         _log.info("drained", open_jobs=len(self.reservations.open))
+        self.discovery.close()
+        self.sessions.end_all()
+        for link in self.links.book:
+            link.close("drained")
+        return max(0.0, until_s - time.monotonic())
 
     async def close(self) -> None:
         """Stop now."""
@@ -175,6 +182,7 @@ class Parts:
         for link in self.links.book:
             link.close("closed")
         await self.follower.close()
+        self.registries.close()
         await self.upkeep.close()
         await self.tasks.close()
         await self.tracing.close()

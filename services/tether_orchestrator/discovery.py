@@ -9,9 +9,10 @@ from typing import Protocol
 
 import structlog
 
-from tether.overlay.found import Change, ChangeKind, Found
+from tether.name import control_topic, presence_topic
+from tether.overlay import Change, ChangeKind, Found
 from tether.placement.rival import Orchestrator, refusal, rivals
-from tether.v1.identity_pb2 import ControlMessage, Presence, Role, ServicePresence
+from tether.v1.identity_pb2 import Presence, Role
 from tether_orchestrator.doubt import Doubt
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.gate import Gate
@@ -54,25 +55,13 @@ class DiscoverySub:
         self._me = me
         self._watches: list[Closable] = []
 
-    @property
-    def control_topic(self) -> str:
-        """Where orchestrators announce themselves."""
-        return f"tether/control/{self._region}"
-
-    def announcement(self, address: str) -> ControlMessage:
-        """What this orchestrator says of itself."""
-        presence = ServicePresence(
-            node_id=self._me.node, role=Role.ROLE_ORCHESTRATOR, addresses=[address], store_id=self._me.store_id
-        )
-        return ControlMessage(presence=presence)
-
     async def refuse_rivals(self) -> None:
         """Look whether another orchestrator with another store lives.
 
         Raises:
             TetherError: STATE_UNUSABLE, naming both.
         """
-        found = await self._overlay.lookup(self.control_topic)
+        found = await self._overlay.lookup(control_topic(self._region))
         others = [other for one in found if (other := orchestrator_of(one)) is not None]
         for rival in rivals(self._me, others):
             if await self._overlay.ping(rival.node) is not None:  # a record outlives its writer for some seconds
@@ -89,8 +78,8 @@ class DiscoverySub:
             _control_changed(change, self._me, gate)
 
         self._watches = [
-            self._overlay.watch(f"tether/presence/{self._region}", on_presence),
-            self._overlay.watch(self.control_topic, on_control),
+            self._overlay.watch(presence_topic(self._region), on_presence),
+            self._overlay.watch(control_topic(self._region), on_control),
         ]
 
     def close(self) -> None:
