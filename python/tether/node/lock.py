@@ -8,6 +8,7 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from tether.errors import Reason, TetherError
 
@@ -57,7 +58,7 @@ class FolderLock:
             os.close(self._handle)
             self._handle = None
 
-    def __enter__(self) -> "FolderLock":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

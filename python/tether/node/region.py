@@ -54,7 +54,7 @@ def init_network(state: Path, name: str) -> network.Network:
     return made
 
 
-def issue_node(  # noqa: PLR0913  # what `tether node issue` is told
+def issue_node(
     state: Path, folder: Path, *, roles: Collection[str], region: str, label: str = "", ttl_s: float
 ) -> Verified:
     """Issue a credential with the issuer key under `state`.
@@ -89,7 +89,6 @@ def _ensure(state: Path, folder: Path, root: Root, roles: Collection[Role], regi
     except TetherError as error:
         _log.info("credential is made anew", folder=folder.name, why=error.message)
         kept = None
-    if kept is None or kept.expires_at_s < now_s + RENEW_BEFORE_S or kept.roles != frozenset(roles):
-        network.issue(state / NETWORK, folder, roles, regions, folder.name[:63])
-    elif kept.regions != frozenset(regions):
+    wished = (frozenset(roles), frozenset(regions))
+    if kept is None or kept.expires_at_s < now_s + RENEW_BEFORE_S or (kept.roles, kept.regions) != wished:
         network.issue(state / NETWORK, folder, roles, regions, folder.name[:63])

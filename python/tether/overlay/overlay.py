@@ -189,6 +189,10 @@ class Overlay:
             "records": len(self._storer.shelf),
         }
 
+    async def withdraw(self) -> None:
+        """Withdraw all that was announced, and go on as a storer and reader."""
+        await self._publisher.close()
+
     async def close(self) -> None:
         """Withdraw what was announced, leave, and keep what helps to come back. The same again does nothing."""
         if self._closed:
