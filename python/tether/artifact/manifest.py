@@ -17,14 +17,16 @@ from tether.artifact.digest import SHA256_BYTES, pieces_of
 from tether.artifact.path import check_kind, check_paths
 from tether.errors import Reason, TetherError
 from tether.identity.role import Role
+from tether.rules.registry import MANIFEST_BYTES_MAX
 from tether.v1 import registry_pb2 as pb
 from tether.v1.infer_pb2 import Infer
 
 CONTEXT = "tether/manifest/v1"
-MANIFEST_BYTES_MAX = 3_500_000  # under gRPC's 4 MiB; lists 100 GiB of pieces
 FILES_MAX = 1_024  # as the proto says
 LICENCE_BYTES_MAX = 64  # as the proto says
-CAPABILITIES = frozenset({"text", "chat", "tensors", "embeddings"})
+CAPABILITIES = frozenset(
+    {"text", "chat", "tensors", "embeddings", "sealed", "choices", "logprobs", "response-format", "tools", "adapters"}
+)
 _SIGNERS = (Role.PUBLISHER, Role.OPERATOR)
 
 M = TypeVar("M")
