@@ -1,0 +1,137 @@
+//! What comes in on a gateway's links, entry by entry.
+
+use super::codec::{Entries, Head, MORE, kind};
+use super::failure::{Failure, MALFORMED};
+use super::job::{Accepted, End};
+use super::table::{Cause, StreamTable};
+use super::wire::Malformed;
+use super::{Action, Actions};
+
+impl StreamTable {
+    /// A frame came in on a link; a malformed one has no effect.
+    pub fn frame(&mut self, link: u64, frame: &[u8], now_ms: u64) -> Result<Actions, Malformed> {
+        let entries = Entries::open(frame)?;
+        let mut actions = self.actions();
+        for (head, body) in entries {
+            self.counts.entries += 1;
+            match head.kind {
+                kind::CHUNK | kind::END | kind::FAIL => self.answer(link, &head, body, now_ms, &mut actions)?,
+                kind::CREDIT => self.credit(link, &head, &mut actions),
+                kind::START | kind::ATTACH => return Err(Malformed("a gateway takes no jobs")),
+                _ => self.control(link, &head, body, now_ms, &mut actions)?,
+            }
+        }
+        Ok(actions)
+    }
+
+    fn credit(&mut self, link: u64, head: &Head, actions: &mut Actions) {
+        let Some(lane) = self.links.get_mut(&link) else { return };
+        if lane.credit(head) {
+            lane.outlet.tell(link, actions);
+        }
+    }
+
+    fn control(&mut self, link: u64, head: &Head, body: &[u8], now: u64, to: &mut Actions) -> Result<(), Malformed> {
+        let lane = self.links.entry(link).or_default();
+        let Some(whole) = lane.joiner.feed(head, body, self.settings.body_bytes_max)? else {
+            return Ok(());
+        };
+        if head.kind == kind::PROGRESS
+            && let Some((_, job)) = self.job(head.job).filter(|(_, job)| job.hears(link, head.epoch))
+        {
+            job.progressed(&whole, now);
+        }
+        to.push(Action::Control(
+            link,
+            head.kind,
+            head.job,
+            head.epoch,
+            whole.into_owned(),
+        ));
+        Ok(())
+    }
+
+    /// A part of an answer: only the present attempt, on its own link, counts.
+    fn answer(&mut self, link: u64, head: &Head, body: &[u8], now: u64, to: &mut Actions) -> Result<(), Malformed> {
+        let body_bytes_max = self.settings.body_bytes_max;
+        let index = self.ids.get(&head.job).copied();
+        let Some((index, job)) = index.and_then(|index| Some((index, self.jobs.get_mut(index)?))) else {
+            self.counts.stale += 1;
+            return Ok(());
+        };
+        if !job.hears(link, head.epoch) {
+            self.counts.stale += 1;
+            return Ok(());
+        }
+        job.heard(now);
+        if head.kind == kind::CHUNK {
+            job.debt += body.len() as u64;
+        }
+        let joined = match self.links.get_mut(&link) {
+            Some(lane) if head.flags & MORE != 0 || lane.joiner.has(&head.job, head.epoch, head.kind) => {
+                let Some(whole) = lane.joiner.feed(head, body, body_bytes_max)? else {
+                    return Ok(());
+                };
+                Some(whole.into_owned())
+            }
+            _ => None,
+        };
+        let body = joined.as_deref().unwrap_or(body);
+        match head.kind {
+            kind::CHUNK => self.chunk(index, head, body, now, to),
+            kind::END => self.end(index, head, body, now, to),
+            _ => self.end_without(index, body, Cause::Failed, to),
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, index: usize, head: &Head, body: &[u8], now_ms: u64, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        let before = job.log.end().tokens;
+        match job.accept(head, body) {
+            Err(failure) => return self.diverged(index, failure, actions),
+            Ok(Accepted::Silent) => self.counts.trimmed += u64::from(job.log.end().tokens == before),
+            Ok(Accepted::Shown) => {
+                for reader in job.readers.iter_mut().filter(|reader| !reader.told) {
+                    reader.told = true;
+                    actions.push(Action::Reader(reader.id));
+                }
+            }
+        }
+        self.counts.tokens += job.log.end().tokens - before;
+        let indebted = job.debt * 4 >= u64::from(self.settings.window_bytes);
+        self.bound(index, now_ms, actions);
+        if indebted {
+            self.give_back(index, actions);
+        }
+    }
+
+    fn end(&mut self, index: usize, head: &Head, body: &[u8], now_ms: u64, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        let fields = match job.accept_end(head, body) {
+            Ok(fields) => fields,
+            Err(failure) => return self.diverged(index, failure, actions),
+        };
+        if !job.driver {
+            job.release(fields, 0);
+            return self.end_with(index, actions);
+        }
+        job.end = End::Waiting {
+            fields,
+            since_ms: now_ms,
+            late: false,
+        };
+        job.alone_since = None;
+        let answer = if job.keep_answer > 0 {
+            job.log.answer(job.keep_answer)
+        } else {
+            None
+        };
+        actions.push(Action::Commit(job.id, job.epoch, body.to_vec(), answer));
+    }
+
+    fn diverged(&mut self, index: usize, failure: Failure, actions: &mut Actions) {
+        self.counts.stale += u64::from(failure == MALFORMED);
+        self.end_without(index, &failure.serialize(), Cause::Abandoned, actions);
+    }
+}

@@ -1,0 +1,543 @@
+//! All jobs of a gateway: who drives, who reads, what waits for which link.
+//!
+//! Decisions about one job stand in `job`, what comes in on links in `accept`, time in `timer`.
+//! Source: docs/design/streams.md §3 to §6.
+
+use super::build::{Taken, take};
+use super::codec::{FrameWriter, HEADER, Head, Joiner, MORE, kind};
+use super::failure::{BEHIND, CANCELLED, NOT_DONE, UNKNOWN};
+use super::job::{End, Job, Reader};
+use super::log::{Log, Position};
+use super::outlet::Outlet;
+use super::wire::{Malformed, put_nonzero, put_position};
+use super::{Action, Actions, Chain, JobId, KeyMap, Slab};
+use std::collections::VecDeque;
+
+const START_CREDIT: i64 = 65_536; // a worker's first window for the body of a START: docs/design/link.md
+const TURN_BYTES: usize = 16_384; // of one START before the next one's turn: four turns fill a frame
+const ON_DISCONNECT_CANCEL: u32 = 2;
+const DONE: u32 = 2;
+const STATE_CANCELLED: u32 = 4;
+
+/// Bounds and times of a gateway's streams; the Python stub says what each means.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as in the stub")]
+pub struct TableSettings {
+    pub window_bytes: u32,
+    pub log_bytes_max: usize,
+    pub commit_wait_ms: u64,
+    pub detach_grace_ms: u64,
+    pub silence_ms: u64,
+    pub stall_ms: u64,
+    pub body_bytes_max: usize,
+}
+
+/// A job to open.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as in the stub")]
+pub struct OpenJob {
+    pub job: JobId,
+    pub driver: bool,
+    pub keep_answer_bytes: usize,
+    pub on_disconnect: u32,
+    pub deadline_ms: u64,
+}
+
+/// A START or ATTACH that waits for room and credit.
+#[derive(Debug)]
+struct Bulk {
+    head: Head,
+    body: Vec<u8>,
+    offset: usize,
+    credit: i64,
+}
+
+/// One link of a gateway.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    pub(super) outlet: Outlet,
+    pub(super) joiner: Joiner,
+    bulk: VecDeque<Bulk>,
+}
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) entries: u64,
+    pub(super) tokens: u64,
+    pub(super) trimmed: u64,
+    pub(super) stale: u64,
+}
+
+/// How a job that ends without an answer is told to its driver.
+pub(super) enum Cause {
+    Abandoned,
+    Failed,
+    Cancelled,
+}
+
+/// See the module.
+pub struct StreamTable {
+    pub(super) settings: TableSettings,
+    pub(super) jobs: Slab<Job>,
+    pub(super) ids: KeyMap<JobId, usize>,
+    pub(super) links: KeyMap<u64, Link>,
+    pub(super) counts: Counts,
+    readers: KeyMap<u64, usize>,
+    pending: Actions,
+    writer: FrameWriter,
+    chunk: Vec<u8>,
+}
+
+impl StreamTable {
+    /// No jobs yet.
+    pub fn new(settings: TableSettings) -> Self {
+        Self {
+            settings,
+            jobs: Slab::default(),
+            ids: KeyMap::default(),
+            links: KeyMap::default(),
+            counts: Counts::default(),
+            readers: KeyMap::default(),
+            pending: Vec::new(),
+            writer: FrameWriter::default(),
+            chunk: Vec::new(),
+        }
+    }
+
+    /// Begin a job.
+    pub fn open(&mut self, open: &OpenJob, now_ms: u64) -> Result<(), Malformed> {
+        if self.ids.contains_key(&open.job) {
+            return Err(Malformed("the job is open already"));
+        }
+        let index = self.jobs.insert(Job {
+            id: open.job,
+            driver: open.driver,
+            keep_answer: open.keep_answer_bytes,
+            cancel_unread: open.on_disconnect == ON_DISCONNECT_CANCEL,
+            deadline_ms: open.deadline_ms,
+            epoch: 0,
+            link: None,
+            log: Log::default(),
+            chain: Chain::new(),
+            debt: 0,
+            taken: 0,
+            heard_ms: now_ms,
+            moved_ms: now_ms,
+            progress: (0, 0),
+            silent: false,
+            readers: Vec::new(),
+            alone_since: None,
+            gone: false,
+            end: End::Open,
+            closed: false,
+        });
+        self.ids.insert(open.job, index);
+        Ok(())
+    }
+
+    pub(super) fn job(&mut self, job: JobId) -> Option<(usize, &mut Job)> {
+        let index = *self.ids.get(&job)?;
+        Some((index, self.jobs.get_mut(index)?))
+    }
+
+    /// Epoch, log and chain of a job that is open.
+    pub fn look(&self, job: JobId) -> Option<(u32, &Log, &Chain)> {
+        let job = self.jobs.get(*self.ids.get(&job)?)?;
+        Some((job.epoch, &job.log, &job.chain))
+    }
+
+    /// Whether the job is open here and takes readers.
+    pub fn known(&self, job: JobId) -> bool {
+        self.ids
+            .get(&job)
+            .and_then(|index| self.jobs.get(*index))
+            .is_some_and(|job| !job.gone)
+    }
+
+    /// An attempt runs on a link.
+    pub fn placed(&mut self, job: JobId, epoch: u32, link: u64, body: &[u8], now_ms: u64) -> Actions {
+        let mut actions = self.actions();
+        let window = self.settings.window_bytes;
+        let Some((index, job)) = self.job(job) else {
+            return actions;
+        };
+        if epoch <= job.epoch || job.end != End::Open {
+            return actions;
+        }
+        let before = job.link.replace(link).filter(|before| *before != link);
+        let old = std::mem::replace(&mut job.epoch, epoch);
+        (job.debt, job.silent) = (0, false);
+        job.heard(now_ms);
+        if job.gone {
+            job.link = None;
+            self.end_without(index, &[], Cause::Abandoned, &mut actions);
+            return actions;
+        }
+        let (driver, id, end) = (job.driver, job.id, job.log.end());
+        let bulk = opening(id, epoch, driver, end, window, body);
+        if let Some(lane) = before.and_then(|before| self.links.get_mut(&before)) {
+            lane.forget(&id, old);
+        }
+        let lane = self.links.entry(link).or_default();
+        lane.bulk.push_back(bulk);
+        lane.outlet.tell(link, &mut actions);
+        actions
+    }
+
+    /// A reader joins at position 0.
+    pub fn join(&mut self, job: JobId, id: u64, stamp: &[u8], first: &[u8]) -> Result<Actions, Malformed> {
+        if self.readers.contains_key(&id) {
+            return Err(Malformed("the reader's number is taken"));
+        }
+        let mut actions = self.actions();
+        let Some((index, job)) = self.job(job).filter(|(_, job)| !job.gone) else {
+            actions.push(Action::Failed(id, UNKNOWN.serialize()));
+            return Ok(actions);
+        };
+        if job.log.first() > 0 || job.log.start() != Position::default() {
+            actions.push(Action::Failed(id, BEHIND.serialize()));
+            return Ok(actions);
+        }
+        let mut reader = Reader {
+            id,
+            at: 0,
+            seq: 0,
+            stamp: stamp.into(),
+            first: Some(first.into()),
+            told: false,
+        };
+        if job.log.last() > 0 {
+            reader.told = true;
+            actions.push(Action::Reader(id));
+        }
+        job.alone_since = None;
+        job.readers.push(reader);
+        self.readers.insert(id, index);
+        Ok(actions)
+    }
+
+    /// A reader is gone.
+    pub fn leave(&mut self, reader: u64, now_ms: u64) -> Actions {
+        let mut actions = self.actions();
+        if let Some(index) = self.drop_reader(reader) {
+            self.unread(index, now_ms, &mut actions);
+        }
+        actions
+    }
+
+    /// Forget a reader; the job, where it is still open and nobody else reads it.
+    fn drop_reader(&mut self, reader: u64) -> Option<usize> {
+        let index = self.readers.remove(&reader)?;
+        let job = self.jobs.get_mut(index)?;
+        job.readers.retain(|one| one.id != reader);
+        if !job.readers.is_empty() {
+            return None;
+        }
+        if job.closed {
+            self.jobs.remove(index);
+            return None;
+        }
+        Some(index)
+    }
+
+    /// The last reader of an open job has left.
+    fn unread(&mut self, index: usize, now_ms: u64, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        if job.end != End::Open {
+            return; // its commit goes on
+        }
+        match (job.driver, job.cancel_unread, job.epoch) {
+            (false, _, _) | (true, true, 1..) => self.end_without(index, &[], Cause::Abandoned, actions),
+            (true, true, 0) => job.gone = true,
+            (true, false, _) => {
+                job.alone_since = Some(now_ms);
+                self.give_back(index, actions);
+            }
+        }
+    }
+
+    /// One chunk of what waits for a reader.
+    pub fn take(&mut self, reader: u64) -> Option<&[u8]> {
+        let index = *self.readers.get(&reader)?;
+        let job = self.jobs.get_mut(index)?;
+        let place = job.readers.iter().position(|one| one.id == reader)?;
+        self.chunk.clear();
+        match take(job, place, &mut self.chunk) {
+            Taken::Nothing => {
+                if job.closed {
+                    self.drop_reader(reader);
+                }
+                return None;
+            }
+            Taken::Last => drop(self.drop_reader(reader)),
+            Taken::Chunk => {
+                if u64::from(self.settings.window_bytes) <= 4 * job.debt {
+                    let mut actions = std::mem::take(&mut self.pending);
+                    self.give_back(index, &mut actions);
+                    self.pending = actions;
+                }
+            }
+        }
+        Some(&self.chunk)
+    }
+
+    /// What takes have caused.
+    pub fn actions(&mut self) -> Actions {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Give the worker credit for what the fastest reader has taken, a quarter of the window at a time.
+    pub(super) fn give_back(&mut self, index: usize, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        let (Some(link), End::Open) = (job.link, &job.end) else {
+            return;
+        };
+        let kept = job.readers.is_empty() && job.log.size() < self.settings.log_bytes_max / 2;
+        let taken = if kept {
+            job.log.last()
+        } else {
+            job.taken.max(job.log.first())
+        };
+        let backlog = job.log.cost(job.log.last()) - job.log.cost(taken);
+        let give = job.debt.saturating_sub(backlog);
+        if give * 4 < u64::from(self.settings.window_bytes) || give == 0 {
+            return;
+        }
+        job.debt -= give;
+        let mut head = Head::plain(job.id, job.epoch, kind::CREDIT);
+        head.credit = give.min(u64::from(u32::MAX)) as u32;
+        self.say(link, head, &[], actions);
+    }
+
+    pub(super) fn say(&mut self, link: u64, head: Head, body: &[u8], actions: &mut Actions) {
+        let lane = self.links.entry(link).or_default();
+        lane.outlet.push(head, body);
+        lane.outlet.tell(link, actions);
+    }
+
+    /// Queue a control entry.
+    pub fn send(&mut self, link: u64, head: Head, body: &[u8]) -> Actions {
+        let mut actions = self.actions();
+        self.say(link, head, body, &mut actions);
+        actions
+    }
+
+    /// Next frame of a link.
+    pub fn pull(&mut self, link: u64) -> Option<&[u8]> {
+        let lane = self.links.get_mut(&link)?;
+        self.writer.clear();
+        if lane.outlet.fill(&mut self.writer) {
+            lane.fill(&mut self.writer);
+        }
+        if self.writer.is_empty() {
+            lane.outlet.drained();
+            return None;
+        }
+        Some(self.writer.finish())
+    }
+
+    /// The commit of a job is decided.
+    pub fn committed(&mut self, job: JobId, epoch: u32, outcome: u32, settlement: u32) -> Actions {
+        let mut actions = self.actions();
+        let Some((index, job)) = self.job(job).filter(|(_, job)| job.epoch == epoch) else {
+            return actions;
+        };
+        let End::Waiting { fields, .. } = &mut job.end else {
+            return actions;
+        };
+        if outcome == DONE {
+            let fields = std::mem::take(fields);
+            job.release(fields, settlement);
+            self.end_with(index, &mut actions);
+        } else {
+            let failure = if outcome == STATE_CANCELLED {
+                CANCELLED
+            } else {
+                NOT_DONE
+            };
+            self.end_without(index, &failure.serialize(), Cause::Cancelled, &mut actions);
+        }
+        actions
+    }
+
+    /// The last chunk may go to all readers.
+    pub(super) fn end_with(&mut self, index: usize, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        for reader in &mut job.readers {
+            if !std::mem::replace(&mut reader.told, true) {
+                actions.push(Action::Reader(reader.id));
+            }
+            actions.push(Action::End(reader.id));
+        }
+        self.close(index, actions);
+    }
+
+    /// End a job without an answer: the worker is told, readers fail after what was accepted.
+    pub(super) fn end_without(&mut self, index: usize, failure: &[u8], cause: Cause, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        let open = std::mem::replace(&mut job.end, End::Failed) == End::Open;
+        let (id, epoch, driver, link, at) = (job.id, job.epoch, job.driver, job.link, job.delivered());
+        actions.extend(
+            job.readers
+                .iter()
+                .map(|reader| Action::Failed(reader.id, failure.to_vec())),
+        );
+        if let (Some(link), true, false) = (link, open, matches!(cause, Cause::Failed)) {
+            let stop = if driver { kind::CANCEL } else { kind::DETACH };
+            self.say(link, Head::plain(id, epoch, stop), &[], actions);
+        }
+        match cause {
+            Cause::Abandoned if driver && epoch > 0 => actions.push(Action::Abandon(id, epoch, at)),
+            Cause::Failed if driver => actions.push(Action::Fail(id, epoch, at, failure.to_vec())),
+            _ => {}
+        }
+        self.close(index, actions);
+    }
+
+    /// The id is free again; what readers have not taken stays until they have.
+    fn close(&mut self, index: usize, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        job.closed = true;
+        self.ids.remove(&job.id);
+        actions.push(Action::Finish(job.id));
+        if let Some(lane) = job.link.and_then(|link| self.links.get_mut(&link)) {
+            lane.forget(&job.id, job.epoch);
+        }
+        if job.readers.is_empty() {
+            self.jobs.remove(index);
+        }
+    }
+
+    /// End a job with a failure.
+    pub fn fail(&mut self, job: JobId, failure: &[u8]) -> Actions {
+        let mut actions = self.actions();
+        if let Some((index, _)) = self.job(job) {
+            self.end_without(index, failure, Cause::Abandoned, &mut actions);
+        }
+        actions
+    }
+
+    /// The job was cancelled: nothing more is delivered.
+    pub fn cancel(&mut self, job: JobId) -> Actions {
+        let mut actions = self.actions();
+        if let Some((index, job)) = self.job(job) {
+            let last = job.log.last();
+            job.readers.iter_mut().for_each(|reader| reader.at = last);
+            self.end_without(index, &CANCELLED.serialize(), Cause::Cancelled, &mut actions);
+        }
+        actions
+    }
+
+    /// Keep a job's log within its bound; readers that are left behind fail.
+    pub(super) fn bound(&mut self, index: usize, now_ms: u64, actions: &mut Actions) {
+        let bytes_max = self.settings.log_bytes_max;
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        if job.log.size() <= bytes_max {
+            return;
+        }
+        let keep = job.log.within(bytes_max as u64 * 3 / 4).min(job.taken); // a quarter at a time: trimming moves the rest
+        job.log.trim(keep);
+        let behind: Vec<u64> = job
+            .readers
+            .iter()
+            .filter(|one| one.at < keep)
+            .map(|one| one.id)
+            .collect();
+        for reader in behind {
+            actions.push(Action::Failed(reader, BEHIND.serialize()));
+            if let Some(index) = self.drop_reader(reader) {
+                self.unread(index, now_ms, actions);
+            }
+        }
+    }
+
+    /// Counts by name.
+    pub fn stats(&self) -> Vec<(&'static str, u64)> {
+        let waiting = self.links.values().map(|lane| lane.outlet.bytes() + lane.waiting());
+        vec![
+            ("jobs", self.ids.len() as u64),
+            ("closing", (self.jobs.len() - self.ids.len()) as u64),
+            ("readers", self.readers.len() as u64),
+            ("links", self.links.len() as u64),
+            ("log_bytes", self.jobs.values().map(|job| job.log.size() as u64).sum()),
+            ("waiting_bytes", waiting.sum::<usize>() as u64),
+            ("entries", self.counts.entries),
+            ("tokens", self.counts.tokens),
+            ("trimmed", self.counts.trimmed),
+            ("stale", self.counts.stale),
+        ]
+    }
+}
+
+fn opening(job: JobId, epoch: u32, driver: bool, at: Position, window: u32, body: &[u8]) -> Bulk {
+    let (kind, position_field, credit_field) = if driver {
+        (kind::START, 3, 5)
+    } else {
+        (kind::ATTACH, 2, 3)
+    };
+    let mut body = body.to_vec();
+    put_position(&mut body, position_field, at.tokens, at.bytes);
+    put_nonzero(&mut body, credit_field, u64::from(window));
+    let mut head = Head::plain(job, epoch, kind);
+    (head.tokens, head.bytes) = (at.tokens, at.bytes);
+    Bulk {
+        head,
+        body,
+        offset: 0,
+        credit: START_CREDIT,
+    }
+}
+
+impl Link {
+    /// Credit for a START.
+    pub(super) fn credit(&mut self, head: &Head) -> bool {
+        let wanted = |bulk: &&mut Bulk| (bulk.head.job, bulk.head.epoch) == (head.job, head.epoch);
+        let found = self.bulk.iter_mut().find(wanted);
+        let bulk = found.map(|bulk| bulk.credit = bulk.credit.saturating_add(i64::from(head.credit)));
+        bulk.is_some()
+    }
+
+    /// Write starts in turns while they have credit.
+    fn fill(&mut self, writer: &mut FrameWriter) {
+        let mut idle = 0;
+        while let Some(mut bulk) = self.bulk.pop_front() {
+            let left = bulk.body.len() - bulk.offset;
+            let cut = left.min(TURN_BYTES).min(writer.room());
+            let full = !writer.fits(0) || cut < left.min(TURN_BYTES / 4);
+            if full || idle > self.bulk.len() {
+                return self.bulk.push_front(bulk);
+            }
+            if bulk.credit <= 0 {
+                idle += 1;
+                self.bulk.push_back(bulk);
+                continue;
+            }
+            idle = 0;
+            let last = cut == left;
+            bulk.head.flags = if last { 0 } else { MORE };
+            bulk.head.put(writer.out(), &bulk.body[bulk.offset..bulk.offset + cut]);
+            bulk.offset += cut;
+            bulk.credit -= cut as i64;
+            if !last {
+                self.bulk.push_back(bulk);
+            }
+        }
+    }
+
+    /// Drop what waits or arrives of an attempt.
+    pub(super) fn forget(&mut self, job: &JobId, epoch: u32) {
+        self.bulk
+            .retain(|bulk| (bulk.head.job, bulk.head.epoch) != (*job, epoch));
+        for kind in [kind::CHUNK, kind::END, kind::FAIL] {
+            self.joiner.forget(job, epoch, kind);
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.bulk
+            .iter()
+            .map(|bulk| bulk.body.len() - bulk.offset + HEADER)
+            .sum()
+    }
+}
