@@ -6,7 +6,7 @@ Leaving a stream's context cancels the call; the service then stops or detaches 
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Self, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Self, TypeAlias, Unpack, cast
 
 import grpc
 from grpc import aio
@@ -21,6 +21,11 @@ from tether.rpc.status import from_rpc_error
 from tether.v1.infer_pb2 import CancelRequest, GetJobRequest, Infer, Job
 from tether.v1.infer_pb2_grpc import InferenceServiceStub
 
+if TYPE_CHECKING:
+    from grpc.aio import UnaryStreamCall
+
+    from tether.v1.infer_pb2_grpc import InferenceServiceAsyncStub
+
 Prompt: TypeAlias = str | Sequence[Message] | Infer.Tensors
 
 
@@ -30,7 +35,7 @@ class Stream:
     Attributes are filled by the first piece. A stream that cannot be finished raises TetherError; it never just ends.
     """
 
-    def __init__(self, call: "aio.UnaryStreamCall[Infer.Request, Infer.Chunk]") -> None:
+    def __init__(self, call: "UnaryStreamCall[Infer.Request, Infer.Chunk]") -> None:
         self._call = call
         self._gathered = Gathered()
 
@@ -118,7 +123,8 @@ class Client:
         """
         chosen = Options(**options)
         request = build_request(model, prompt, chosen)
-        return Stream(self._stub().Infer(request, metadata=self._metadata(), timeout=chosen.timeout_s))
+        call = self._stub().Infer(request, metadata=self._metadata(), timeout=chosen.timeout_s)
+        return Stream(cast("UnaryStreamCall[Infer.Request, Infer.Chunk]", call))
 
     async def infer(self, prompt: Prompt, *, model: str, **options: Unpack[OptionValues]) -> Answer:
         """Return a whole answer.
@@ -180,7 +186,7 @@ class Client:
             self._channel = open_channel(self._target.addresses[self._at % len(self._target.addresses)])
         return self._channel
 
-    def _stub(self) -> InferenceServiceStub:
+    def _stub(self) -> "InferenceServiceAsyncStub":
         return InferenceServiceStub(self._open())
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:

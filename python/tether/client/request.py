@@ -1,6 +1,6 @@
 """From Python arguments to `Infer.Request`: names are those of the proto, unset stays unset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -99,7 +99,7 @@ def _input(prompt: str | Sequence[Message] | Infer.Tensors) -> Infer.Input:
     return Infer.Input(chat=Infer.Chat(messages=[_message(one) for one in prompt]))
 
 
-def _message(one: Mapping[str, str]) -> Infer.Message:
+def _message(one: Message) -> Infer.Message:
     return Infer.Message(role=one["role"], content=one["content"])
 
 
