@@ -6,7 +6,7 @@ Leaving a stream's context cancels the call; the service then stops or detaches 
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias, Unpack, cast
+from typing import TYPE_CHECKING, Self, TypeAlias, Unpack
 
 import grpc
 from grpc import aio
@@ -124,7 +124,7 @@ class Client:
         chosen = Options(**options)
         request = build_request(model, prompt, chosen)
         call = self._stub().Infer(request, metadata=self._metadata(), timeout=chosen.timeout_s)
-        return Stream(cast("UnaryStreamCall[Infer.Request, Infer.Chunk]", call))
+        return Stream(call)
 
     async def infer(self, prompt: Prompt, *, model: str, **options: Unpack[OptionValues]) -> Answer:
         """Return a whole answer.
