@@ -1,6 +1,7 @@
 """`tether`: finds the verb, runs it, and turns errors into one line and an exit code from the table."""
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -94,10 +95,14 @@ def verbs(
     del version
 
 
-def main() -> None:
-    """Run the command line and exit with the code of what happened."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the code of what happened.
+
+    Args:
+        arguments: words after the program's name; the process's own where None.
+    """
     try:
-        app(prog_name="tether")
+        app(arguments, prog_name="tether")
     except TetherError as error:
         typer.secho(f"tether: {error}", fg="red", err=True)
         sys.exit(error.row.exit)

@@ -89,6 +89,10 @@ class Operator:
         """Return an orchestrator's placement."""
         return PlacementServiceStub(await self._channel(Role.ORCHESTRATOR))
 
+    async def find_orchestrator(self) -> tuple[str, str]:
+        """Return node id and host:port of an orchestrator."""
+        return await self._find(Role.ORCHESTRATOR)
+
     async def _channel(self, role: Role) -> aio.Channel:
         node_id, address = await self._find(role)
         proven = _Proven(lambda: self._channels.metadata(node_id))

@@ -1,0 +1,174 @@
+"""Scheduling latency, from the decision to the first chunk: open-loop load against real processes.
+
+Arrivals are Poisson with a fixed seed, and a latency counts from the moment a request was due, not from when it could be
+sent, so that a stall is seen by all who waited for it (coordinated omission). What the mesh adds is the same request
+through gateway, orchestrator and worker less the same request sent to a standalone worker, in the same run.
+
+Run: `python -m bench.scheduling`, or `make bench`. Parts: `--only place`.
+"""
+
+import argparse
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bench import placement
+from bench._common import save, spread, table
+from tether.cli.operator import connect
+from tether.cli.region import demo_folder
+from tether.client.aio import Client
+from tether.identity import Identity
+from tether.node.channels import Channels
+from tether.node.region import prepare
+from tether.testing.processes import ProcessRegion
+from tether.v1.infer_pb2 import JOB_STATE_CANCELLED, Infer
+from tether.v1.placement_pb2 import CompleteRequest, Header, PlaceRequest
+from tether.v1.placement_pb2_grpc import PlacementServiceStub
+from tether.v1.registry_pb2 import CreateKeyRequest, CreateTenantRequest
+
+RATE_PER_S = 100.0  # what targets.md asks for
+SEED = 20_261_121
+MODEL = "tether-demo"
+SIMULATED = {"engine": "simulated", "slots": 1024, "simulated_token_ms": 20}
+
+
+async def open_loop(count: int, rate_per_s: float, seed: int, call: Callable[[int], Awaitable[None]]) -> list[float]:
+    """Latency of each of `count` calls in seconds, from when it was due."""
+    rng = random.Random(seed)
+    latencies = [0.0] * count
+    began_s = time.perf_counter()
+
+    async def one(number: int, due_s: float) -> None:
+        await call(number)
+        latencies[number] = time.perf_counter() - due_s
+
+    due_s = began_s
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            due_s += rng.expovariate(rate_per_s)
+            await asyncio.sleep(max(due_s - time.perf_counter(), 0))
+            group.create_task(one(number, due_s))
+    return latencies
+
+
+async def first_chunk(client: Client, number: int) -> None:
+    """Send a request and wait for its first text, then let it end."""
+    async with client.stream(f"request {number}", model=MODEL, max_tokens=2, timeout_s=30) as stream:
+        async for piece in stream:
+            if piece.text:
+                return
+
+
+async def infer_latency(address: str, key: str, count: int, warm: int) -> dict[str, float]:
+    """Milliseconds from due to first chunk."""
+    async with Client(address, key) as client:
+        await client.wait_ready()
+        await open_loop(warm, RATE_PER_S, SEED + 1, lambda number: first_chunk(client, number))
+        found = await open_loop(count, RATE_PER_S, SEED, lambda number: first_chunk(client, number))
+    return in_ms(found)
+
+
+def in_ms(latencies_s: list[float]) -> dict[str, float]:
+    """Percentiles in milliseconds."""
+    return {key: value if key == "n" else value * 1e3 for key, value in spread(latencies_s).items()}
+
+
+async def place_latency(region: ProcessRegion, count: int) -> dict[str, float]:
+    """Milliseconds of `Place` alone, called as a gateway would; each job is cancelled at once."""
+    folder = prepare(region.folder, region.region, {"bench": "gateway"})["bench"]
+    channels = Channels(Identity.load(folder))
+    async with connect(region.folder, [region.bootstrap], region.region) as operator:
+        node_id, address = await operator.find_orchestrator()
+    stub = PlacementServiceStub(channels.to(node_id, address))
+    took: list[float] = []
+
+    async def one(number: int) -> None:
+        began_s = time.perf_counter()
+        placed = await stub.Place(_request(number), metadata=channels.metadata(node_id), timeout=10)
+        took.append(time.perf_counter() - began_s)
+        done = CompleteRequest(job_id=placed.job_id, epoch=placed.placed.epoch, outcome=JOB_STATE_CANCELLED)
+        await stub.Complete(done, metadata=channels.metadata(node_id), timeout=10)
+
+    await open_loop(50, RATE_PER_S, SEED + 2, one)
+    took.clear()
+    await open_loop(count, RATE_PER_S, SEED + 3, lambda number: one(number + 50))
+    await channels.close()
+    return in_ms(took)
+
+
+def _request(number: int) -> PlaceRequest:
+    header = Header(
+        tenant_id="bench",
+        model_id=MODEL,
+        correlation_id=f"place-{SEED}-{number}",
+        keyed=False,
+        request_hash=number.to_bytes(32, "little"),
+        input_bytes=16,
+        input_tokens_max=16,
+        parameters=Infer.Parameters(max_tokens=2),
+        on_disconnect=Infer.ON_DISCONNECT_CANCEL,
+    )
+    header.timeout.FromSeconds(30)
+    return PlaceRequest(header=header, session_id=b"bench-session-16")
+
+
+async def make_key(region: ProcessRegion) -> str:
+    """Make a tenant and a key for the bench."""
+    async with connect(region.folder, [region.bootstrap], region.region) as operator:
+        access = await operator.access()
+        await access.CreateTenant(CreateTenantRequest(tenant_id="bench"))
+        return (await access.CreateKey(CreateKeyRequest(tenant_id="bench", label="bench"))).token
+
+
+async def through_region(region: ProcessRegion, count: int) -> list[dict[str, object]]:
+    """Rows of the region: governed, direct, place, CPU."""
+    key = await make_key(region)
+    gateway = region.running["gateway"]
+    standalone = region.start("worker-standalone", {**SIMULATED, "standalone": "true", "insecure_no_key": "true"})
+    direct = await infer_latency(standalone.endpoints["worker"], "none", count, 50)
+    before_s = gateway.cpu_s()
+    governed = await infer_latency(gateway.endpoints["gateway"], key, count, 50)
+    cpu_us = (gateway.cpu_s() - before_s) / (count + 50) * 1e6
+    place = await place_latency(region, count)
+    added = {part: governed[part] - direct[part] for part in ("p50", "p95", "p99")} | {"n": count}
+    return [
+        row("standalone worker: request to first chunk", "ms", direct),
+        row("through the mesh: request to first chunk", "ms", governed),
+        row("added by gateway, placement, reservation (target p50 <= 1.5)", "ms", added),
+        row("Place rpc with its reservation", "ms", place),
+        {"what": "gateway CPU per request", "unit": "us", "p50": cpu_us, "p95": None, "p99": None, "n": count + 50},
+    ]
+
+
+def row(what: str, unit: str, figures: dict[str, float]) -> dict[str, object]:
+    """One line of the table."""
+    return {"what": what, "unit": unit, **{key: figures.get(key) for key in ("p50", "p95", "p99", "n")}}
+
+
+def run_region(count: int) -> list[dict[str, object]]:
+    """Start the processes, measure, stop them."""
+    with tempfile.TemporaryDirectory() as folder, ProcessRegion(Path(folder)) as region:
+        region.start("registry", {"demo_model": demo_folder()})
+        launched = [region.launch("orchestrator"), region.launch("worker-1", SIMULATED)]
+        launched.append(region.launch("gateway", {"listen": "127.0.0.1:0"}))
+        for process in launched:
+            region.wait(process)
+        return asyncio.run(through_region(region, count))
+
+
+def main() -> None:
+    """Print the table and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=2_000, help="requests per row")
+    arguments = parser.parse_args()
+    rows = [row(f"placement decision, {size:,} workers", "us", figures) for size, figures in placement.decisions()]
+    rows += run_region(arguments.count)
+    table(f"scheduling, open loop at {RATE_PER_S:.0f} requests/s, seed {SEED}", rows)
+    save("scheduling", {"rate_per_s": RATE_PER_S, "seed": SEED, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
