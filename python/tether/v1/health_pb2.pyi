@@ -224,6 +224,7 @@ class Health(_message.Message):
         MODEL_FIELD_NUMBER: _builtins.int
         STATE_FIELD_NUMBER: _builtins.int
         MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+        BASE_FIELD_NUMBER: _builtins.int
         state: Global___Health.CacheState.ValueType
         """How near it is to running."""
         memory_bytes: _builtins.int
@@ -232,16 +233,21 @@ class Health(_message.Message):
         def model(self) -> Global___Health.ModelRef:
             """Which one."""
 
+        @_builtins.property
+        def base(self) -> Global___Health.ModelRef:
+            """For an adapter: the model it is applied to, which must be among the supported ones. Unset for a model."""
+
         def __init__(
             self,
             *,
             model: Global___Health.ModelRef | None = ...,
             state: Global___Health.CacheState.ValueType = ...,
             memory_bytes: _builtins.int = ...,
+            base: Global___Health.ModelRef | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "model", b"model"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes", "model", b"model", "state", b"state"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "memory_bytes", b"memory_bytes", "model", b"model", "state", b"state"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
