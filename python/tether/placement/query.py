@@ -58,8 +58,8 @@ class Queries:
             vram_bytes_min=needs.vram_bytes_min,
             accelerators=list(needs.accelerators),
             adapters=adapters,
-            breakers=breakers,
-            policy=ruling.points,
+            breakers=dict(breakers),
+            policy=dict(ruling.points),
         )
 
     def _keep(self, key: tuple[object, ...], query: Query) -> Query:

@@ -30,7 +30,7 @@ R_co = TypeVar("R_co", covariant=True)
 _GROUP_ITEMS_MAX = 512  # keeps one transaction in the low milliseconds; a guess, bench/store.py replaces it
 _WAITING_ITEMS_MAX = 16_384  # callers past this would wait longer than they care; a guess, bench/store.py replaces it
 _BUSY_TIMEOUT_MS = 2_000  # only an operator's own shell competes for the lock
-_PRAGMAS = (
+PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit survives a power cut
@@ -198,7 +198,7 @@ class Sqlite:
         connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
-            for pragma in _PRAGMAS:
+            for pragma in PRAGMAS:
                 connection.execute(pragma)
             apply(connection, self._migrations)
         except (sqlite3.Error, TetherError, ValueError) as error:
