@@ -24,7 +24,7 @@ def start(page_size: int, page_token: str) -> tuple[str, int]:
     """
     check_page(page_size, page_token)
     try:
-        after = base64.urlsafe_b64decode(page_token.encode()).decode()
+        after = base64.b64decode(page_token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         text = "page_token is none that this service gave."
         raise TetherError(Reason.INVALID_FIELD, text, field="page_token") from error
