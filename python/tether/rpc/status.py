@@ -17,9 +17,9 @@ from tether.errors import DOMAIN, TABLE, Code, Reason, TetherError
 
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-MESSAGE_CHARS_MAX = 1_000  # metadata is limited to 8 KiB in most peers; message and details hold it twice
-FACT_CHARS_MAX = 256  # a fact is a name or a number
-FACTS_MAX = 16  # errors with more are for people, and those read the log
+MESSAGE_BYTES_MAX = 512  # most peers drop metadata over 8 KiB, and this travels up to four times, in base64 too
+FACT_BYTES_MAX = 128  # a fact is a name or a number
+FACTS_MAX = 8  # errors with more are for people, and those read the log
 PUSHBACK_MS_MAX = 3_600_000  # an hour; longer is "do not"
 
 _QUOTA = frozenset({Reason.QUOTA_EXCEEDED, Reason.RATE_LIMITED})
@@ -109,7 +109,7 @@ def from_rpc_error(error: aio.AioRpcError | grpc.RpcError, *, peer: str = "the p
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         return TetherError(Reason.TOO_LARGE, f"The message is larger than {peer} takes.")
     reason = _FALLBACK.get(code, Reason.INTERNAL)
-    return TetherError(reason, f"{peer} answered {code.name}: {text[:FACT_CHARS_MAX]}", metadata={"code": code.name})
+    return TetherError(reason, f"{peer} answered {code.name}: {_cut(text)}", metadata={"code": code.name})
 
 
 def _parsed(raw: bytes | str) -> TetherError | None:
@@ -122,14 +122,14 @@ def _parsed(raw: bytes | str) -> TetherError | None:
 
 def _wire_text(error: TetherError) -> str:
     """Return message and advice as one line."""
-    message = _cut(error.message, MESSAGE_CHARS_MAX).rstrip()
+    message = _cut(error.message, MESSAGE_BYTES_MAX).rstrip()
     stop = "" if message.endswith((".", "!", "?")) else "."
     return f"{message}{stop} {error.row.advice}"
 
 
-def _cut(text: str, chars_max: int = FACT_CHARS_MAX) -> str:
-    """Cut a text, and replace what cannot be sent as UTF-8."""
-    return text[:chars_max].encode(errors="replace").decode()
+def _cut(text: str, bytes_max: int = FACT_BYTES_MAX) -> str:
+    """Cut a text at a whole character, and replace what cannot be sent as UTF-8."""
+    return text[:bytes_max].encode(errors="replace")[:bytes_max].decode(errors="ignore")
 
 
 def _details(error: TetherError) -> Iterable[Message]:
@@ -139,7 +139,7 @@ def _details(error: TetherError) -> Iterable[Message]:
     yield error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=metadata)
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=_cut(error.field), description=_cut(error.message, MESSAGE_CHARS_MAX)
+            field=_cut(error.field), description=_cut(error.message, MESSAGE_BYTES_MAX)
         )
         yield error_details_pb2.BadRequest(field_violations=[violation])
     if error.retry_after_s is not None:
@@ -149,6 +149,6 @@ def _details(error: TetherError) -> Iterable[Message]:
     if error.reason in _QUOTA:
         subject = f"tenant:{error.metadata['tenant_id']}" if "tenant_id" in error.metadata else "tenant"
         quota = error_details_pb2.QuotaFailure.Violation(
-            subject=subject, description=_cut(error.message, MESSAGE_CHARS_MAX)
+            subject=subject, description=_cut(error.message, MESSAGE_BYTES_MAX)
         )
         yield error_details_pb2.QuotaFailure(violations=[quota])

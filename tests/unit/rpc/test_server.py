@@ -114,6 +114,22 @@ async def test_fault_is_logged_once_under_the_id_that_the_client_gets() -> None:
     assert [entry["correlation_id"] for entry in logs] == [error.metadata["correlation_id"]]
 
 
+async def test_largest_error_arrives_whole_at_a_client_with_default_limits() -> None:
+    facts = {f"{i}" * 400: "€" * 10_000 for i in range(100)}
+
+    async def call(_request: bytes, _context: object) -> bytes:
+        raise TetherError(Reason.QUOTA_EXCEEDED, "€" * 100_000, field="f" * 1_000, retry_after_s=1, metadata=facts)
+
+    running = server.create()
+    running.add_generic_rpc_handlers((unary(call),))
+    address = await server.bind(running, "127.0.0.1:0")
+    await running.start()
+    async with aio.insecure_channel(address) as plain:
+        for _ in range(20):  # a peer drops what is over its soft limit now and then, not always
+            assert (await error_of(plain.unary_unary("/test.Sample/Call")(b""))).reason is Reason.QUOTA_EXCEEDED
+    await running.stop(0)
+
+
 async def test_own_abort_stays_as_it_is() -> None:
     async def call(_request: bytes, context: aio.ServicerContext[Any, Any]) -> bytes:
         await context.abort(grpc.StatusCode.DATA_LOSS, "mine")

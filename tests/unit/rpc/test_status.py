@@ -53,9 +53,11 @@ def test_pushback_is_set_only_where_the_same_may_be_sent_again() -> None:
 
 
 def test_wire_is_bounded() -> None:
-    facts = {f"{i}" * 400: "x" * 10_000 for i in range(100)}
-    error = TetherError(Reason.INTERNAL, "m" * 100_000, metadata=facts)
-    assert len(status.to_status(error).SerializeToString()) < 16_384
+    facts = {f"{i}" * 400: "€" * 10_000 for i in range(100)}
+    error = TetherError(Reason.QUOTA_EXCEEDED, "€" * 100_000, field="f" * 1_000, retry_after_s=1, metadata=facts)
+    sent = status.trailers(error)
+    assert sum(len(key) + len(value) * 4 // 3 for key, value in sent) < 6_500
+    assert status.from_rpc_error(rpc_error(error)).message.startswith("€€€")
 
 
 @pytest.mark.parametrize(
