@@ -13,6 +13,8 @@ from tether.overlay.crawl import Crawl
 from tether.overlay.protocol import OverlayProtocol
 from tether.overlay.setting import Settings
 
+SILENT_MAX = 64  # silent contacts that are tried again; a whole neighbourhood
+SILENT_S = 60.0  # how long they are; by then others know them, or nobody does
 _log = structlog.get_logger("tether.overlay")
 
 
@@ -33,6 +35,7 @@ class Joiner:
         self._remembered: list[Address] = []
         self._joined = asyncio.Event()
         self._complained = False
+        self._silent: dict[Address, float] = {}
 
     async def start(self, own: Address, bootstrap: Sequence[str], remembered: Sequence[Address]) -> None:
         """Join in the background; waits a little for the first contacts."""
@@ -43,31 +46,47 @@ class Joiner:
         if self._bootstrap or self._remembered:
             await asyncio.wait([self._protocol.spawn(self._joined.wait())], timeout=self._settings.join_s)
 
+    def on_silent(self, address: Address) -> None:
+        """Try a contact that fell silent again for a while: perhaps only datagrams were lost."""
+        if len(self._silent) < SILENT_MAX:
+            self._silent.setdefault(address, self._clock.now_s() + SILENT_S)
+
     async def _run(self) -> None:
         wait_s = self._settings.rejoin_first_s
-        next_refresh_s = 0.0
+        refresh_s = 0.0
         while True:
             alone = len(self._protocol.router) == 0
-            lacking = [] if alone else self._lacking()
-            if alone or lacking or self._clock.now_s() >= next_refresh_s:
-                await self._join(self._bootstrap + self._remembered if alone else lacking)
-                next_refresh_s = self._clock.now_s() + self._settings.refresh_s * self._clock.jitter()
+            lacking = self._lacking() + (self._remembered if alone else [])
+            due = self._clock.now_s() >= refresh_s
+            if await self._greet(lacking) or due:
+                await self._look_around()
+                refresh_s = self._clock.now_s() + self._settings.refresh_s * self._clock.jitter()
             settled = len(self._protocol.router) > 0 and not self._lacking()
             wait_s = self._settings.rejoin_first_s if settled else min(wait_s * 2, self._settings.rejoin_max_s)
             await asyncio.sleep((self._settings.rejoin_max_s if settled else wait_s) * self._clock.jitter())
 
     def _lacking(self) -> list[Address]:
-        """Bootstrap addresses that are in no contact: a restarted one must find its network again."""
+        """Addresses worth trying: bootstrap nodes and lately silent ones that are in no contact."""
+        now_s = self._clock.now_s()
         present = {contact.address for contact in self._protocol.router.contacts()}
-        return [address for address in self._bootstrap if address not in present]
+        for address, until_s in list(self._silent.items()):
+            if address in present or until_s <= now_s:
+                del self._silent[address]
+        return [address for address in dict.fromkeys([*self._bootstrap, *self._silent]) if address not in present]
 
-    async def _join(self, addresses: Sequence[Address]) -> None:
-        """Greet addresses; with the first that answers, look for this node's neighbours."""
+    async def _greet(self, addresses: Sequence[Address]) -> bool:
+        """Greet addresses; returns with the first that answers, and whether one did."""
         for address in addresses:
             self._protocol.dead.heard(address)
-        greetings = {self._protocol.spawn(self._protocol.call(address, None, "ping", [])) for address in addresses}
-        while greetings and len(self._protocol.router) == 0:
-            _, greetings = await asyncio.wait(greetings, return_when=asyncio.FIRST_COMPLETED)
+        waiting = {self._protocol.spawn(self._protocol.call(address, None, "ping", [])) for address in addresses}
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if any(task.result()[0] for task in done):
+                return True
+        return False
+
+    async def _look_around(self) -> None:
+        """Find this node's neighbours."""
         if len(self._protocol.router) == 0:
             self._complain()
             return

@@ -6,6 +6,7 @@ begun anew.
 
 import json
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class OrderFile:
 
     def __init__(self, folder: Path | None) -> None:
         self._base: sqlite3.Connection | None = None
+        self._lock = threading.Lock()  # a save may still run in its thread when `close` comes
         if folder is not None:
             try:
                 self._base = _open(folder / ORDERS)
@@ -93,25 +95,29 @@ class OrderFile:
         return [(bytes(key), life, number) for key, life, number in rows]
 
     def save(self, rows: list[tuple[bytes, int, int]], now_s: int) -> None:
-        """Keep rows; the oldest ones go where there are too many. May run in a thread, one call at a time."""
-        if self._base is None or not rows:
-            return
-        with self._base:
-            self._base.executemany(
+        """Keep rows; the oldest ones go where there are too many. May run in any thread."""
+        with self._lock:
+            if self._base is not None and rows:
+                self._write(self._base, rows, now_s)
+
+    def _write(self, base: sqlite3.Connection, rows: list[tuple[bytes, int, int]], now_s: int) -> None:
+        with base:
+            base.executemany(
                 "INSERT INTO highest VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
                 " incarnation = excluded.incarnation, sequence = excluded.sequence, raised = excluded.raised",
                 [(*row, now_s) for row in rows],
             )
-            self._base.execute(
+            base.execute(
                 "DELETE FROM highest WHERE key IN (SELECT key FROM highest ORDER BY raised DESC LIMIT -1 OFFSET ?)",
                 (KEYS_MAX,),
             )
 
     def close(self) -> None:
         """Close the file."""
-        if self._base is not None:
-            self._base.close()
-            self._base = None
+        with self._lock:
+            if self._base is not None:
+                self._base.close()
+                self._base = None
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -5,7 +5,8 @@ This is where its parts are put together and where datagrams meet them; the deci
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,14 @@ from tether.overlay.refusal import Refusals
 from tether.overlay.session import Handshake
 from tether.overlay.sessions import Sessions
 from tether.overlay.setting import Settings
+from tether.overlay.shelf import Shift
 from tether.overlay.storer import Moment, Storer
 from tether.overlay.view import View
 from tether.overlay.watcher import Watch, Watcher, found
 
 LOOPBACK = "127.0.0.1"  # only until the network is open to others: overlay.md §3
-QUORUM = 3  # storers that answer a look-up before the others are not waited for
+QUORUM = 3  # storers that answer a look-up before the others get only a little longer
+GRACE_S = 0.05  # that little: many times a region's round trip
 _log = structlog.get_logger("tether.overlay")
 
 __all__ = ["Announcement", "Overlay", "Watch"]
@@ -86,6 +89,7 @@ class Overlay:
         self._watcher = Watcher(parts, self._storer.shelf)
         self._joiner = Joiner(self._protocol, self._settings, self._clock)
         self._protocol.on_contact = self._on_contact
+        self._protocol.on_silent = self._joiner.on_silent
         self._protocol.serve(
             {
                 "store": self._answer_store,
@@ -146,7 +150,7 @@ class Overlay:
         for kept in self._storer.shelf.read(require_topic(topic), now.now_s):
             view.adopt(kept.record, kept.age_s(now.now_s), now)
         storers = await self._reach.storers(topic)
-        await _some([self._reader.read(contact, topic, view) for contact in storers], QUORUM)
+        await _most([self._reader.read(contact, topic, view) for contact in storers])
         now_s = self._clock.now_s()
         return [found(kept, now_s) for kept in view.shelf.read(topic, now_s)]
 
@@ -175,6 +179,7 @@ class Overlay:
             contact = next((one for one in near if one.id == target), None)
         if contact is None:
             return None
+        self._protocol.dead.heard(contact.address)  # a ping asks, whatever was heard before
         began_s = self._clock.now_s()
         happened, _ = await self._protocol.call_ping(contact)
         return self._clock.now_s() - began_s if happened else None
@@ -201,9 +206,9 @@ class Overlay:
         if self.address:
             await self._publisher.close()
             self._watcher.close()
-            self._contacts.save(self._protocol.router.contacts())
+            remembered = self._to_save()
             await self._protocol.close()
-        self._orders.save(self._storer.shelf.highest.take_raised(), self._clock.wall_ms() // 1_000)
+            await asyncio.to_thread(self._save, *remembered)
         self._orders.close()
         await asyncio.sleep(0)  # lets the transport's close run
 
@@ -249,19 +254,31 @@ class Overlay:
             self._watcher.expire(now_s)
             if now_s - self._saved_s >= self._settings.save_s:
                 self._saved_s = now_s
-                self._contacts.save(self._protocol.router.contacts())
-                rows = self._storer.shelf.highest.take_raised()
-                await asyncio.shield(asyncio.to_thread(self._orders.save, rows, self._clock.wall_ms() // 1_000))
+                await asyncio.shield(asyncio.to_thread(self._save, *self._to_save()))
+
+    def _to_save(self) -> tuple[list[Contact], list[tuple[bytes, int, int]]]:
+        return self._protocol.router.contacts(), self._storer.shelf.highest.take_raised()
+
+    def _save(self, contacts: list[Contact], orders: list[tuple[bytes, int, int]]) -> None:
+        """Write what helps after a restart; a full disk must not end the overlay."""
+        try:
+            self._contacts.save(contacts)
+            self._orders.save(orders, self._clock.wall_ms() // 1_000)
+        except (TetherError, sqlite3.Error) as error:
+            _log.warning("contacts or orders can't be kept", error=str(error))
 
 
-async def _some(reads: list[Any], enough: int) -> None:
-    """Run reads until `enough` of them succeeded, or all have ended; the others are cancelled."""
+async def _most(reads: Sequence[Coroutine[Any, Any, tuple[bool, list[Shift]]]]) -> None:
+    """Run reads until all have ended, or a quorum has answered and a grace is over; the others are cancelled."""
     tasks = {asyncio.ensure_future(read) for read in reads}
     waiting, good = tasks, 0
     try:
-        while waiting and good < enough:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        while waiting:
+            grace_s = GRACE_S if good >= QUORUM else None
+            done, waiting = await asyncio.wait(waiting, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
             good += sum(task.result()[0] for task in done)
+            if not done:
+                break
     finally:
         for task in tasks:
             task.cancel()

@@ -8,13 +8,14 @@ Source: `kademlia.protocol`, `rpcudp.protocol`.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import structlog
 from kademlia.protocol import KademliaProtocol
 
 from tether.overlay import message, metrics
+from tether.overlay.budget import Budget, Rate
 from tether.overlay.clock import Clock
 from tether.overlay.contact import ID_BYTES, Address, Contact, read_contact
 from tether.overlay.dead import DeadAddresses
@@ -24,6 +25,9 @@ from tether.overlay.sessions import Answer, Began, Lost, Opened, Sessions
 from tether.overlay.setting import Settings
 from tether.overlay.table import Table
 
+ASK_EACH = Rate(per_s=500, burst=2_000)  # a reader of 10,000 records asks for 500 pages
+ASK_ALL = Rate(per_s=20_000, burst=40_000)  # above what one core answers
+STALL_S = 0.1  # a timer this late means that this process stood still: its peers did not
 OUTSTANDING_MAX = 4_096  # calls in flight; more is a fault of ours and is refused
 CONTACTS_IN_REPLY_MAX = 16  # k is 8; a reply with more is not honest
 _log = structlog.get_logger("tether.overlay")
@@ -45,6 +49,7 @@ class Sender:
 Handler = Callable[[Sender, list[Any]], object]
 Reply = tuple[bool, Any]  # whether the peer answered, and what: the package's own form
 NO_REPLY: Reply = (False, None)
+_LOST: Reply = (False, "session")  # the peer restarted and knows no session: greet it once more
 
 
 @dataclass(slots=True)
@@ -54,6 +59,8 @@ class _Call:
     future: "asyncio.Future[Reply]"
     session: Session
     address: Address
+    value: list[object]
+    timer: asyncio.TimerHandle = field(init=False)
 
 
 class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package has no types
@@ -75,6 +82,7 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
         self.sessions = sessions
         self.dead = DeadAddresses(settings)
         self.on_contact: Callable[[Contact], None] = lambda _: None
+        self.on_silent: Callable[[Address], None] = lambda _: None
         self._settings = settings
         self._clock = clock
         self._refusals = refusals
@@ -83,6 +91,7 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
             "find_node": self._answer_find_node,
             "leave": self._on_leave,
         }
+        self._budget = Budget(ASK_EACH, ASK_ALL)
         self._calls: dict[bytes, _Call] = {}
         self._greetings: dict[Address, asyncio.Task[Session | None]] = {}
         self._welcomes: dict[bytes, asyncio.Future[Session]] = {}
@@ -124,7 +133,13 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
     def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ANN401  # as asyncio gives it
         """Take a datagram."""
         metrics.RECEIVED.inc()
-        address: Address = (addr[0], addr[1])
+        try:
+            self._receive(data, (addr[0], addr[1]))
+        except Exception:  # noqa: BLE001  # no datagram may end the socket; the fault is logged and counted
+            _log.exception("a datagram met a fault of ours", size=len(data))
+            self._refusals.add(Refusal.FAULT)
+
+    def _receive(self, data: bytes, address: Address) -> None:
         meaning = self.sessions.handle(data, address, self._clock.wall_ms(), self._clock.now_s())
         match meaning:
             case Opened():
@@ -134,7 +149,7 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
             case Began():
                 self._on_began(meaning, address)
             case Lost():
-                self._on_lost(meaning.session)
+                self._end_calls(meaning.session, _LOST)
             case Refusal():
                 self._refusals.add(meaning)
 
@@ -167,7 +182,10 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
 
     def _answer(self, sender: Sender, asked: message.Message) -> None:
         handler = self._handlers.get(asked.method)
-        answer = handler(sender, asked.value) if handler is not None else Refusal.CLOSED
+        answer: object = Refusal.CLOSED
+        if handler is not None:
+            may = self._budget.take(sender.address, self._clock.now_s())
+            answer = handler(sender, asked.value) if may else Refusal.BUDGET
         if isinstance(answer, Refusal):
             self._refusals.add(answer)
         elif asked.type == message.REQUEST:
@@ -189,12 +207,12 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
         self.router.remove_contact(Contact(sender.session.peer.node_key, sender.address))
         self.sessions.drop(sender.address)
         self.dead.silent(sender.address, self._clock.now_s())
-        self._on_lost(sender.session)
+        self._end_calls(sender.session, NO_REPLY)
 
-    def _on_lost(self, session: Session) -> None:
+    def _end_calls(self, session: Session, reply: Reply) -> None:
         for call in self._calls.values():
             if call.session is session and not call.future.done():
-                call.future.set_result(NO_REPLY)
+                call.future.set_result(reply)
 
     # Sending.
 
@@ -225,38 +243,52 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
         """
         if self.dead.is_dead(address, self._clock.now_s()) or len(self._calls) >= OUTSTANDING_MAX:
             return NO_REPLY
-        for _ in range(2):  # a peer that restarted knows no session: greet it once more
+        reply = _LOST
+        for _ in range(2):
             session = await self._session(address)
             if session is None or (node_key is not None and session.peer.node_key != node_key):
                 return NO_REPLY
             reply = await self._exchange(session, address, [method, arguments])
-            if reply[0] or self.sessions.at(address) is session:
+            if reply is not _LOST:
                 break
         if not reply[0]:
             self._timeout_at(address)
-        return reply
+        return reply if reply[0] else NO_REPLY
 
     def _timeout_at(self, address: Address) -> None:
         metrics.TIMEOUTS.inc()
         self.sessions.drop(address)
         self.dead.silent(address, self._clock.now_s())
+        self.on_silent(address)
 
     async def _exchange(self, session: Session, address: Address, value: list[object]) -> Reply:
         """Send a request, once more when nothing comes, and wait for its answer."""
         name = self._clock.random_bytes(message.ID_BYTES)
         loop = asyncio.get_running_loop()
-        call = self._calls[name] = _Call(loop.create_future(), session, address)
-        timers = [
-            loop.call_later(self._settings.resend_s, self._send_sealed, session, address, message.REQUEST, name, value),
-            loop.call_later(self._settings.call_s, self._timeout, name),
-        ]
+        call = self._calls[name] = _Call(loop.create_future(), session, address, value)
+        call.timer = loop.call_later(self._settings.resend_s, self._resend, name)
         try:
             self._send_sealed(session, address, message.REQUEST, name, value)
             return await call.future
         finally:
             del self._calls[name]
-            for timer in timers:
-                timer.cancel()
+            call.timer.cancel()
+
+    def _resend(self, name: bytes) -> None:
+        """Ask once more, and set the end of the call."""
+        call, loop = self._calls[name], asyncio.get_running_loop()
+        self._send_sealed(call.session, call.address, message.REQUEST, name, call.value)
+        rest_s = self._settings.call_s - self._settings.resend_s
+        call.timer = loop.call_later(rest_s, self._give_up, name, loop.time() + rest_s)
+
+    def _give_up(self, name: bytes, due_s: float) -> None:
+        """End a call that nobody answered; wait once more where this process itself stood still."""
+        call, loop = self._calls[name], asyncio.get_running_loop()
+        if loop.time() - due_s < STALL_S:
+            self._timeout(name)
+        else:
+            rest_s = self._settings.resend_s
+            call.timer = loop.call_later(rest_s, self._give_up, name, loop.time() + rest_s)
 
     def _timeout(self, msg_id: bytes) -> None:
         call = self._calls.get(msg_id)

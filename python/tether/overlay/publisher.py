@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -16,7 +16,7 @@ from tether.overlay.refusal import Refusal
 from tether.overlay.topic import read_topic
 from tether.v1 import identity_pb2
 
-WITHDRAW_S = 1.0  # as long as a call; then the record's lifetime does it
+WITHDRAW_S = 0.5  # a region's round trips are under 0.1 s; after that the record's lifetime does it
 _REASONS = {
     Refusal.OVERSIZED: Reason.TOO_LARGE,
     Refusal.ROLE: Reason.ROLE_FORBIDDEN,
@@ -113,7 +113,7 @@ class Publisher:
         raw = self._make(announcement.topic, None, announcement.lifetime_s, self._next(announcement.topic))
         with contextlib.suppress(TimeoutError):  # the records' lifetime does what a lost datagram did not
             async with asyncio.timeout(WITHDRAW_S):
-                await self._send(announcement.topic, raw)
+                await self._send(announcement.topic, raw, self._reach.last_storers(announcement.topic))
         for other in self._announcements:
             if other.topic == announcement.topic:
                 other.changed.set()
@@ -139,12 +139,11 @@ class Publisher:
         announcement.changed.clear()
         number = self._next(announcement.topic)
         announcement.raw = self._make(announcement.topic, announcement.content, announcement.lifetime_s, number)
-        await self._send(announcement.topic, announcement.raw)
+        await self._send(announcement.topic, announcement.raw, await self._reach.storers(announcement.topic))
 
-    async def _send(self, topic: str, raw: bytes) -> None:
+    async def _send(self, topic: str, raw: bytes, storers: Iterable[Contact]) -> None:
         if self._reach.is_storer(topic):
             self._keep(topic, raw)
-        storers = await self._reach.storers(topic)
         await asyncio.gather(*(self._store(contact, topic, raw) for contact in storers))
 
     async def _store(self, contact: Contact, topic: str, raw: bytes) -> None:

@@ -26,6 +26,7 @@ class Refusal(Enum):
     BUDGET = "budget"  # a source, or all of them, send more than they may
     FULL = "full"  # no room for more records
     SESSION = "session"  # no session with that address
+    FAULT = "fault"  # this node's own fault while it read a datagram; logged
     CLOSED = "closed"  # a call that this network does not offer, such as the package's open get and set
 
 

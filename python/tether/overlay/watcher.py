@@ -17,7 +17,7 @@ from tether.overlay.refusal import Refusal
 from tether.overlay.shelf import Kept, Shelf, Shift
 from tether.overlay.view import View
 
-STORERS_READ = 2  # a poll reads from this many of the k; the others only push
+STORERS_READ = 2  # a poll reads from this many of the k, in turn; the first one from all; the others only push
 _log = structlog.get_logger("tether.overlay")
 
 
@@ -141,10 +141,11 @@ class Watcher:
             storers = await self._reach.storers(topic)
             watched = self._topics[topic]
             start = watched.polls % max(1, len(storers))
+            most = len(storers) if watched.polls == 0 else STORERS_READ
             watched.polls += STORERS_READ
             turn = storers[start:] + storers[:start]
             await asyncio.gather(
-                *(self._ask_one(topic, contact, read=place < STORERS_READ) for place, contact in enumerate(turn))
+                *(self._ask_one(topic, contact, read=place < most) for place, contact in enumerate(turn))
             )
             await asyncio.sleep(self._settings.poll_s * self._clock.jitter())
 
