@@ -119,6 +119,15 @@ impl<'a> Fields<'a> {
         Ok(Some((number, value, &before[..before.len() - self.rest.len()])))
     }
 
+    /// Next of packed varints, or None at the end.
+    pub fn next_packed(&mut self) -> Result<Option<u64>, Malformed> {
+        if self.rest.is_empty() {
+            Ok(None)
+        } else {
+            self.varint().map(Some)
+        }
+    }
+
     /// Next field as (number, value), or None at the end.
     pub fn next_field(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
         Ok(self.next_raw()?.map(|(number, value, _)| (number, value)))
