@@ -20,8 +20,7 @@ class ReplayWindow:
             self._bits = ((self._bits << min(ahead, WINDOW)) | 1) & ((1 << WINDOW) - 1)
             self._top = counter
             return True
-        mask = 1 << -ahead
-        if -ahead >= WINDOW or self._bits & mask or counter < 1:
+        if -ahead >= WINDOW or counter < 1 or self._bits >> -ahead & 1:
             return False
-        self._bits |= mask
+        self._bits |= 1 << -ahead
         return True

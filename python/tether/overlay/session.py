@@ -84,6 +84,8 @@ class Session:
 
     def open(self, datagram: bytes) -> bytes | Refusal:
         """What the peer sealed."""
+        if len(datagram) < SEALED_OVERHEAD:
+            return Refusal.MALFORMED
         size = _HEAD.size + _SEALED.size
         head = datagram[:size]
         nonce = b"\0\0\0\0" + head[-8:]
