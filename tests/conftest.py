@@ -1,4 +1,4 @@
-"""A running region for whoever asks: `tether up` as a real process, once per test session."""
+"""What many tests need: a region that really runs, once per session, and a receiver of traces."""
 
 import json
 import os
@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,3 +108,40 @@ def _ready(process: "subprocess.Popen[bytes]", state: Path, log: Path) -> dict[s
 
 def _tail(log: Path) -> str:
     return log.read_text(encoding="utf-8", errors="replace")[-6_000:]
+
+
+@dataclass(slots=True)
+class OtlpReceiver:
+    """Keeps the spans that exporters send, by the service's name.
+
+    Attributes:
+        address: host:port to export to.
+        spans: of each service, in the order they came.
+    """
+
+    address: str = ""
+    spans: dict[str, list[Any]] = field(default_factory=dict)
+
+    async def Export(self, request: Any, _context: object) -> Any:
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+        for group in request.resource_spans:
+            facts = {one.key: one.value.string_value for one in group.resource.attributes}
+            spans = self.spans.setdefault(facts["service.name"], [])
+            for scope in group.scope_spans:
+                spans.extend(scope.spans)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+@pytest.fixture
+async def otlp() -> AsyncIterator[OtlpReceiver]:
+    """Serve OTLP's TraceService over gRPC on a free port."""
+    from grpc import aio
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
+
+    receiver, server = OtlpReceiver(), aio.server()
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(receiver, server)
+    receiver.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    yield receiver
+    await server.stop(0)

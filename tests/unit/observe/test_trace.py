@@ -3,54 +3,26 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-from grpc import aio
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from tether.errors import Reason, TetherError
 from tether.observe import attribute, trace
 from tether.observe.trace import TraceContext, Tracing
 
+if TYPE_CHECKING:
+    from tests.conftest import OtlpReceiver
+
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps what an exporter sends, by service."""
-
-    def __init__(self) -> None:
-        self.spans: dict[str, list[trace_pb2.Span]] = {}
-        self.got = asyncio.Event()
-        self.address = ""
-
-    async def Export(self, request: Any, _context: object) -> Any:
-        for group in request.resource_spans:
-            facts = {one.key: one.value.string_value for one in group.resource.attributes}
-            spans = self.spans.setdefault(facts["service.name"], [])
-            for scope in group.scope_spans:
-                spans.extend(scope.spans)
-        self.got.set()
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    servicer, server = Receiver(), aio.server()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicer, server)
-    servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
-    yield servicer
-    await server.stop(0)
-
-
-async def test_one_trace_goes_through_three_services(receiver: Receiver) -> None:
+async def test_one_trace_goes_through_three_services(otlp: "OtlpReceiver") -> None:
     names = ("gateway", "orchestrator", "worker")
-    services = [Tracing.open(receiver.address, name, {"tether.region": "local"}) for name in names]
+    services = [Tracing.open(otlp.address, name, {"tether.region": "local"}) for name in names]
     caller = trace.parse(PARENT)
     for name, tracing in zip(names, services, strict=True):
         with tracing.span(name, caller, kind="server", attributes={attribute.OPERATION: "chat"}) as span:
@@ -58,7 +30,7 @@ async def test_one_trace_goes_through_three_services(receiver: Receiver) -> None
             caller = trace.extract(trace.inject(span.context))
     for tracing in services:
         await tracing.close()
-    spans = [receiver.spans[f"tether-{name}"][0] for name in names]
+    spans = [otlp.spans[f"tether-{name}"][0] for name in names]
     assert {span.trace_id.hex() for span in spans} == {PARENT[3:35]}
     assert [span.parent_span_id.hex() for span in spans] == [
         PARENT[36:52],
@@ -70,28 +42,28 @@ async def test_one_trace_goes_through_three_services(receiver: Receiver) -> None
     assert facts[attribute.OUTPUT_TOKENS].int_value == 3
 
 
-async def test_failed_span_tells_its_reason_and_no_cause(receiver: Receiver) -> None:
-    tracing = Tracing.open("http://" + receiver.address, "gateway")
+async def test_failed_span_tells_its_reason_and_no_cause(otlp: "OtlpReceiver") -> None:
+    tracing = Tracing.open("http://" + otlp.address, "gateway")
     with pytest.raises(TetherError), tracing.span("typed"):
         raise TetherError(Reason.NO_WORKER, "None here.")
     with pytest.raises(ValueError, match="secret"), tracing.span("untyped"):
         raise ValueError("secret")
     await tracing.close()
-    typed, untyped = receiver.spans["tether-gateway"]
+    typed, untyped = otlp.spans["tether-gateway"]
     assert (typed.status.code, typed.status.message) == (trace_pb2.Status.STATUS_CODE_ERROR, "None here.")
     assert untyped.status.code == trace_pb2.Status.STATUS_CODE_ERROR
     assert "secret" not in str(untyped)
 
 
-async def test_caller_that_does_not_sample_is_obeyed(receiver: Receiver) -> None:
-    tracing = Tracing.open(receiver.address, "gateway")
+async def test_caller_that_does_not_sample_is_obeyed(otlp: "OtlpReceiver") -> None:
+    tracing = Tracing.open(otlp.address, "gateway")
     with tracing.span("hidden", trace.parse(PARENT[:-2] + "00")) as span:
         assert span.context is not None
         assert span.context.sampled is False
     with tracing.span("seen"):
         pass
     await tracing.close()
-    assert [span.name for span in receiver.spans["tether-gateway"]] == ["seen"]
+    assert [span.name for span in otlp.spans["tether-gateway"]] == ["seen"]
 
 
 async def test_receiver_that_is_gone_does_not_hold_up_the_end() -> None:
