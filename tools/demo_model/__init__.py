@@ -1,0 +1,1 @@
+"""Makes the demo model: its text, its training, its folder and its evaluation."""

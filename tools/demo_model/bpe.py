@@ -1,10 +1,8 @@
 """The demo model's tokenizer: byte-level byte-pair encoding with single digits and chat markers.
 
-Digits stay single, so that a number is copied digit by digit instead of being guessed from a merged token; every byte has
-a token, so that any text can be encoded.
+Digits stay single, so that a number is copied digit by digit instead of being guessed from a merged token; every byte
+has a token, so that any text can be encoded.
 """
-
-from __future__ import annotations
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 

@@ -4,8 +4,6 @@ Only everyday names are asked: a model of three million parameters keeps a few h
 thousands. A summary is the first sentence of a docstring, if it is short and says something.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import random
@@ -14,15 +12,82 @@ from collections.abc import Iterator
 
 SUMMARY_CHARS = range(12, 121)
 SIGNATURE = re.compile(r"^[\w.]+\([^)]*\)\s*(?:-> [^-.]{1,40}?(?:--|\.|$)|->|--|-)?\s*(?=[A-Za-z\'(]|$)")
-BUILTINS = "str list dict set tuple int float".split()
-MODULES = """math os os.path itertools functools collections json re random time datetime pathlib string shutil sys
-statistics heapq bisect copy glob tempfile subprocess threading queue hashlib base64 textwrap contextlib
-secrets struct gzip logging fractions""".split()
-OS = """chdir chmod cpu_count fspath getcwd getenv getpid getppid kill link listdir lstat makedirs mkdir pipe read readlink
-remove removedirs rename renames replace rmdir scandir stat symlink system truncate umask uname unlink urandom walk write
-get_terminal_size""".split()
+BUILTINS = ["str", "list", "dict", "set", "tuple", "int", "float"]
+MODULES = [
+    "math",
+    "os",
+    "os.path",
+    "itertools",
+    "functools",
+    "collections",
+    "json",
+    "re",
+    "random",
+    "time",
+    "datetime",
+    "pathlib",
+    "string",
+    "shutil",
+    "sys",
+    "statistics",
+    "heapq",
+    "bisect",
+    "copy",
+    "glob",
+    "tempfile",
+    "subprocess",
+    "threading",
+    "queue",
+    "hashlib",
+    "base64",
+    "textwrap",
+    "contextlib",
+    "secrets",
+    "struct",
+    "gzip",
+    "logging",
+    "fractions",
+]
+OS = [
+    "chdir",
+    "chmod",
+    "cpu_count",
+    "fspath",
+    "getcwd",
+    "getenv",
+    "getpid",
+    "getppid",
+    "kill",
+    "link",
+    "listdir",
+    "lstat",
+    "makedirs",
+    "mkdir",
+    "pipe",
+    "read",
+    "readlink",
+    "remove",
+    "removedirs",
+    "rename",
+    "renames",
+    "replace",
+    "rmdir",
+    "scandir",
+    "stat",
+    "symlink",
+    "system",
+    "truncate",
+    "umask",
+    "uname",
+    "unlink",
+    "urandom",
+    "walk",
+    "write",
+    "get_terminal_size",
+]
 CLASSES = (
-    ("pathlib", "Path"), ("datetime", "datetime"), ("datetime", "date"), ("datetime", "timedelta"), ("collections", "deque"),
+    ("pathlib", "Path"), ("datetime", "datetime"), ("datetime", "date"), ("datetime", "timedelta"),
+    ("collections", "deque"),
     ("collections", "Counter"), ("collections", "OrderedDict"), ("queue", "Queue"),
     ("threading", "Thread"), ("fractions", "Fraction"),
 )  # fmt: skip
@@ -77,7 +142,9 @@ def summary(thing: object) -> str | None:
     sentence = sentence[:1].upper() + sentence[1:]
     if len(sentence) not in SUMMARY_CHARS or not sentence.isascii() or not sentence[0].isupper():
         return None
-    if "->" in sentence or re.match(r"[\w.]+\(|Abstract|Internal|Deprecated|Built-in|Initialize self|Return self|Create and return", sentence):
+    if "->" in sentence or re.match(
+        r"[\w.]+\(|Abstract|Internal|Deprecated|Built-in|Initialize self|Return self|Create and return", sentence
+    ):
         return None
     return sentence if sentence.endswith(".") else sentence + "."
 
@@ -90,7 +157,15 @@ def members(prefix: str, owner: object) -> Iterator[tuple[str, str]]:
             continue
         if name.startswith("_") or isinstance(thing, type(re)) or not callable(getattr(owner, name)):
             continue
-        if module and getattr(thing, "__module__", prefix) not in {prefix, "_" + prefix, "posix", "posixpath", "builtins", "genericpath", None}:
+        if module and getattr(thing, "__module__", prefix) not in {
+            prefix,
+            "_" + prefix,
+            "posix",
+            "posixpath",
+            "builtins",
+            "genericpath",
+            None,
+        }:
             continue
         text = summary(thing)
         if text:
@@ -110,7 +185,12 @@ def everyday() -> dict[str, str]:
             found[name] = text
         found |= dict(members(name, module))
     for module_name, name in CLASSES:
-        found |= dict(members(f"{module_name}.{name}" if module_name != "pathlib" else name, getattr(importlib.import_module(module_name), name)))
+        found |= dict(
+            members(
+                f"{module_name}.{name}" if module_name != "pathlib" else name,
+                getattr(importlib.import_module(module_name), name),
+            )
+        )
     return found
 
 

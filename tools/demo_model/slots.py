@@ -5,78 +5,23 @@ few hundred names learns them by heart, and one that meets a new name every time
 a tail (`UNSEEN_SHARE`) that only the evaluation draws from.
 """
 
-from __future__ import annotations
-
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from tools.demo_model import words
 
 UNSEEN_SHARE = 8  # one entry in eight is kept for the evaluation
 
-NAMES = """Alice Bob Carol Dave Erin Frank Grace Henry Ivan Judy Karl Laura Mallory Nina Oscar Peggy Quentin Rita Steve Tom
-Uma Victor Wendy Xavier Yara Zoe Anna Ben Clara David Emma Felix Gina Hugo Ines Jack Kate Leo Mia Noah Olivia Paul Rosa
-Sam Tina Ursula Vera Will Yusuf Zara Adam Bella Chris Diana Elias Fiona George Hannah Isaac Julia Kevin Lena Martin Nora
-Omar Petra Ralph Sarah Theo Vanessa Walter Amir Bianca Cyrus Daria Edgar Farah Gustav Helga Igor Jana Kofi Linda Marco
-Nadia Otto Priya Rahul Sofia Tariq Ulrich Viola Wanda Yuki Anders Beatrice Carlos Dominik Esther Fatima Gerard Hiro
-Irene Joel Kim Lucas Maria Nils Olga Pedro Rachel Simon Teresa Mum Dad Grandma Jessica Michael Peter Susan Thomas""".split()
-PLACES = """Paris London Berlin Rome Madrid Vienna Lisbon Oslo Dublin Prague Athens Helsinki Warsaw Budapest Zurich Geneva
-Hamburg Munich Cologne Milan Naples Venice Barcelona Seville Porto Lyon Nice Brussels Amsterdam Copenhagen Stockholm
-Boston Chicago Denver Seattle Dallas Miami Toronto Montreal Tokyo Kyoto Osaka Seoul Delhi Mumbai Lima Quito Cairo Nairobi
-Lagos Accra Sydney Perth Auckland Istanbul Dubai Moscow Riga Tallinn Vilnius Krakow Bergen Malmo Turin Bologna Leeds
-Bristol Glasgow Edinburgh Cardiff Belfast Bonn Dresden Leipzig Basel Salzburg Graz Split Sofia Bucharest""".split()
-TARGETS = """the station|the airport|the museum|the library|the hospital|the office|the beach|the old town|the city hall|the
-harbour|the market|the zoo|the park|the university|the nearest pharmacy|the bus stop|the castle|the stadium|the hotel|the
-post office|the town square|the theatre|the supermarket|the swimming pool|the cathedral|the garage|the lake|my house"""
-OBJECTS = """the report|the invoice|the contract|the slides|the tickets|the keys|the book|the letter|the parcel|the bill|the
-rent|the budget|the form|the photos|the laptop|the door|the windows|the car|the bike|the plants|the dog|the cat|the kitchen|the
-dishes|the garden|the laundry|the printer|the backup|the server|the passport|the medicine|the cake|the rubbish|the roof|the
-shoes|the newsletter|the draft|the code|the test results|the insurance"""
-VERBS = """send|check|sign|bring|find|read|finish|review|print|collect|fix|clean|return|move|pay for|look after|photograph|
-measure|update|copy|order|test|pick up|take care of|write about|ask about|prepare|close|open|sort out"""
-TASKS = """drink some water|take a break|go for a walk|do the homework|go to bed|book the hotel|renew the licence|charge the
-phone|see the dentist|feed the fish|water the flowers|take out the bins|buy a present|book a haircut|lock up|call the
-plumber|practise the piano|stretch|cancel the subscription|do the taxes|make lunch|turn off the oven|go jogging"""
-TOPICS = """the budget|the new design|the launch|the project|hiring|the roadmap|sales|the contract|the release|security|the
-website|travel plans|the move|marketing|the results|the party|next year|the merger|the database|training|the exhibition"""
-ITEMS = """milk|eggs|bread|butter|cheese|apples|bananas|rice|pasta|tomatoes|onions|potatoes|coffee|tea|sugar|flour|salt|honey|
-olive oil|yoghurt|chicken|fish|carrots|lemons|oranges|soap|toothpaste|batteries|candles|cat food|orange juice|chocolate|
-mushrooms|garlic|spinach|cucumbers|jam|nuts|napkins|light bulbs|toilet paper|dog food|pears|grapes|beans|vinegar"""
-PHRASES = """good morning|good night|thank you|where is the station|I am hungry|how much is it|see you tomorrow|I love you|the
-bill, please|where are you from|happy birthday|I do not understand|two coffees, please|excuse me|good luck|what time is it|I
-am lost|the cat is black|my name is Anna|have a nice day|welcome home|can you help me|the train is late|it is cold today|I like
-bread|where is my bag|see you soon|no problem|the house is big|I would like some water|we are on holiday|good evening"""
-LANGUAGES = "French German Spanish Italian Portuguese Dutch Swedish Polish Greek Turkish Japanese Chinese Korean Arabic Hindi \
-Finnish Danish Czech Russian Latin Norwegian Hungarian".split()
-GENRES = """jazz|rock|classical music|pop|hip hop|techno|blues|folk music|reggae|piano music|Mozart|Bach|Chopin|Vivaldi|country
-music|opera|soul|heavy metal|lullabies|Christmas songs|film music|salsa|guitar music|whale sounds|Beethoven|Handel"""
-ROOMS = """kitchen|living room|bedroom|bathroom|hallway|garage|cellar|office|dining room|attic|nursery|garden|study|guest
-room|workshop|balcony"""
-LABELS = "the pasta|the eggs|the tea|the cake|the pizza|the rice|a nap|the workout|the laundry|a break|the meeting|the oven|reading"
-WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = "January February March April May June July August September October November December".split()
-SUBJECTS = """the meeting|the train|the package|dinner|the car|the doctor|the plan|our flight|the game|the shop|lunch|the lesson|
-the concert|the report|the key|the wifi password|the gate code|the dog|the heating|the party"""
-PREDICATES = """is late|is ready|is cancelled|has arrived|is at the front door|starts soon|is too expensive|was great|needs more
-time|is on the table|has moved to Friday|is fine again|is closed today|is broken|takes two hours|costs 40 euros|is upstairs|
-will be tomorrow|is in the blue box|has been paid"""
-FEELINGS = "I am late|I am on my way|I will call back|I miss them|I am at home|I cannot come|we won|dinner is ready|all is well|I am ill"
-HOUR_WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
 OPERATORS = {
     "add": ("+", "plus", "and"),
     "subtract": ("-", "minus", "less"),
     "multiply": ("*", "times", "x", "multiplied by"),
     "divide": ("/", "divided by", "over"),
 }
-CONSONANTS = "b c d f g h j k l m n p r s t v w z br ch cl dr fr gr kr pl pr sh sl st th tr".split()
-VOWELS = "a e i o u a e i o ai ea ee ia io ou".split()
-ENDINGS = "n r s l ra na lo mi ta k x th nd ro sa vin la".split()
 SEEN, UNSEEN = "seen", "unseen"
+STRANGE_SHARE = 0.4
 
 Filling = tuple[str, object]
-
-
-def entries(text: str) -> list[str]:
-    """Splits a bar-separated list, undoing its line breaks."""
-    return [" ".join(entry.split()) for entry in text.split("|")]
 
 
 class Slots:
@@ -85,49 +30,64 @@ class Slots:
     Args:
         rng: the only source of chance.
         part: `SEEN` for training, `UNSEEN` for the evaluation.
+        strange: words that may stand in for any entry of a list, so that the second stage of training has to copy;
+            empty in the first stage and in the evaluation.
     """
 
-    def __init__(self, rng: random.Random, part: str = SEEN) -> None:
+    def __init__(self, rng: random.Random, part: str = SEEN, strange: Sequence[str] = ()) -> None:
         self.rng = rng
         self.part = part
+        self.strange = strange
 
     def pick(self, items: list[str]) -> str:
+        """Draws one entry of this part of a list, or strange words in its place."""
+        if self.strange and self.rng.random() < STRANGE_SHARE:
+            count = self.rng.choice((1, 1, 2, 3))
+            return " ".join(self.invented().lower() if self.rng.random() < 0.2 else self.rng.choice(self.strange) for _ in range(count))
+        return self.pick_plain(items)
+
+    def pick_plain(self, items: list[str]) -> str:
         """Draws one entry of this part of a list."""
         mine = [item for index, item in enumerate(items) if (index % UNSEEN_SHARE == 5) == (self.part == UNSEEN)]
         return self.rng.choice(mine)
 
     def invented(self) -> str:
         """Makes a name that nobody has."""
-        syllables = "".join(self.rng.choice(CONSONANTS) + self.rng.choice(VOWELS) for _ in range(self.rng.choice((1, 2, 2))))
-        return (syllables + self.rng.choice(ENDINGS)).capitalize()
+        syllables = "".join(
+            self.rng.choice(words.CONSONANTS) + self.rng.choice(words.VOWELS) for _ in range(self.rng.choice((1, 2, 2)))
+        )
+        return (syllables + self.rng.choice(words.ENDINGS)).capitalize()
 
     def name(self) -> str:
         """A first name, invented in two cases of five."""
-        return self.invented() if self.rng.random() < 0.4 else self.pick(NAMES)
+        return self.invented() if self.rng.random() < (0.7 if self.strange else 0.4) else self.pick_plain(words.NAMES)
 
     def place(self) -> str:
         """A town, invented in one case of three."""
-        return self.invented() if self.rng.random() < 0.33 else self.pick(PLACES)
+        return self.invented() if self.rng.random() < (0.7 if self.strange else 0.33) else self.pick_plain(words.PLACES)
 
     def task(self) -> str:
         """Something to do: mostly a verb and its object, drawn apart."""
         draw = self.rng.random()
         if draw < 0.3:
-            return f"{self.rng.choice(('call', 'email', 'visit', 'thank', 'help', 'meet', 'text', 'pick up'))} {self.name()}"
+            verb = self.rng.choice(("call", "email", "visit", "thank", "help", "meet", "text", "pick up"))
+            return f"{verb} {self.name()}"
         if draw < 0.4:
-            return f"buy {self.pick(entries(ITEMS))}"
+            return f"buy {self.pick(words.ITEMS)}"
         if draw < 0.6:
-            return self.pick(entries(TASKS))
-        return f"{self.rng.choice(entries(VERBS))} {self.pick(entries(OBJECTS))}"
+            return self.pick(words.TASKS)
+        return f"{self.rng.choice(words.VERBS)} {self.pick(words.OBJECTS)}"
 
     def clause(self) -> str:
         """A short statement."""
         draw = self.rng.random()
         if draw < 0.25:
-            return self.rng.choice(entries(FEELINGS))
+            return self.rng.choice(words.FEELINGS)
         if draw < 0.4:
-            return f"{self.name()} {self.rng.choice(('is here', 'has called', 'is ill', 'likes tea', 'comes later', 'lives in ' + self.place()))}"
-        return f"{self.pick(entries(SUBJECTS))} {self.rng.choice(entries(PREDICATES))}"
+            name, place = self.name(), self.place()
+            news = ("is here", "has called", "is ill", "likes tea", "comes later", f"lives in {place}")
+            return f"{name} {self.rng.choice(news)}"
+        return f"{self.pick(words.SUBJECTS)} {self.rng.choice(words.PREDICATES)}"
 
     def day(self) -> Filling:
         """A day with its preposition, and its lower-case value."""
@@ -136,12 +96,12 @@ class Slots:
             word = self.rng.choice(("today", "tomorrow", "tomorrow", "tonight"))
             return word, word
         if draw < 0.4:
-            word = f"{self.rng.choice(('next', 'this'))} {self.rng.choice(WEEKDAYS)}"
+            word = f"{self.rng.choice(('next', 'this'))} {self.rng.choice(words.WEEKDAYS)}"
             return word, word.lower()
         if draw < 0.5:
-            date = f"{self.rng.randint(1, 28)} {self.rng.choice(MONTHS)}"
+            date = f"{self.rng.randint(1, 28)} {self.rng.choice(words.MONTHS)}"
             return f"on {date}", date.lower()
-        weekday = self.rng.choice(WEEKDAYS)
+        weekday = self.rng.choice(words.WEEKDAYS)
         return f"on {weekday}", weekday.lower()
 
     def time(self) -> Filling:
@@ -154,7 +114,7 @@ class Slots:
             value = f"{self.rng.randint(0, 23):02d}:{minute:02d}"
             return f"at {value}", value
         if draw < 0.36:
-            word, number = HOUR_WORDS[hour - 1], hour
+            word, number = words.HOUR_WORDS[hour - 1], hour
             return f"at half past {word}", f"{number:02d}:30"
         half = self.rng.choice(("am", "pm"))
         number = hour % 12 + (12 if half == "pm" else 0)
@@ -165,7 +125,7 @@ class Slots:
 
     def items(self) -> Filling:
         """One to four things to buy."""
-        things = list(dict.fromkeys(self.pick(entries(ITEMS)) for _ in range(self.rng.choice((1, 2, 2, 3, 3, 4)))))
+        things = list(dict.fromkeys(self.pick(words.ITEMS) for _ in range(self.rng.choice((1, 2, 2, 3, 3, 4)))))
         return listed(things), things
 
     def people(self) -> Filling:
@@ -209,12 +169,12 @@ FILLERS: dict[str, Filler] = {
     "op": Slots.operator,
     "who": lambda s: plain("me") if s.rng.random() < 0.3 else plain(s.name()),
     "task": lambda s: plain(s.task()),
-    "topic": lambda s: plain(s.pick(entries(TOPICS))),
+    "topic": lambda s: plain(s.pick(words.TOPICS)),
     "place": lambda s: plain(s.place()),
-    "language": lambda s: lowered(s.rng.choice(LANGUAGES)),
-    "what": lambda s: plain(s.pick(entries(GENRES)) if s.rng.random() < 0.7 else s.name()),
-    "room": lambda s: lowered(s.rng.choice(entries(ROOMS))),
-    "label": lambda s: plain(s.pick(entries(LABELS))),
+    "language": lambda s: lowered(s.rng.choice(words.LANGUAGES)),
+    "what": lambda s: plain(s.pick(words.GENRES) if s.rng.random() < 0.7 else s.name()),
+    "room": lambda s: lowered(s.rng.choice(words.ROOMS)),
+    "label": lambda s: plain(s.pick(words.LABELS)),
     "unit": lambda s: plain(s.rng.choice(("seconds", "minutes", "minutes", "hours"))),
     "amount": lambda s: s.number(90),
     "a": lambda s: s.number(999),
@@ -225,14 +185,14 @@ FILLERS: dict[str, Filler] = {
 }
 
 OVERRIDES: dict[tuple[str, str], Filler] = {
-    ("translation", "text"): lambda s: plain(s.pick(entries(PHRASES)) if s.rng.random() < 0.75 else s.clause()),
+    ("translation", "text"): lambda s: plain(s.pick(words.PHRASES) if s.rng.random() < 0.75 else s.clause()),
     ("message", "text"): lambda s: plain(s.clause()),
     ("note", "text"): lambda s: plain(s.clause()),
     ("message", "to"): lambda s: plain(s.name()),
     ("flight", "from"): lambda s: plain(s.place()),
     ("flight", "to"): lambda s: plain(s.place()),
-    ("route", "from"): lambda s: plain(s.pick(entries(TARGETS)) if s.rng.random() < 0.6 else s.place()),
-    ("route", "to"): lambda s: plain(s.pick(entries(TARGETS)) if s.rng.random() < 0.6 else s.place()),
+    ("route", "from"): lambda s: plain(s.pick(words.TARGETS) if s.rng.random() < 0.6 else s.place()),
+    ("route", "to"): lambda s: plain(s.pick(words.TARGETS) if s.rng.random() < 0.6 else s.place()),
     ("table", "place"): lambda s: plain(s.name() + s.rng.choice(("'s", " Bistro", " Grill", ""))),
 }
 

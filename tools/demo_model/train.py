@@ -2,29 +2,17 @@
 
 The learning rate is constant for 60 % of the steps and falls linearly to zero in the rest. Checkpoints hold the whole
 state and the data of a step depends on seed and step alone, so a run that was stopped goes on as if it had not been.
+Run it by `python -m tools.demo_model`, which sets the environment in which XLA's CPU backend is twice as fast.
 Muon: K. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 """
-
-from __future__ import annotations
-
-import os
-
-# glibc's trimming takes a third of the time of XLA's CPU backend; malloc reads these at process start, hence the exec.
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_MMAP_MAX_": "0", "MALLOC_ARENA_MAX": "1"}
-XLA = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-if __name__ == "__main__" and os.environ.get("MALLOC_ARENA_MAX") != "1":
-    import sys
-
-    os.environ |= MALLOC | {"XLA_FLAGS": XLA, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    os.execv(sys.executable, [sys.executable, "-m", "tools.demo_model.train", *sys.argv[1:]])  # noqa: S606
 
 import argparse
 import csv
 import pickle
-import random
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,12 +21,17 @@ import numpy as np
 from tools.demo_model import bpe, corpus
 from tools.demo_model.network import Params, Shape, init, loss
 
+State = dict[str, Any]
+
 SEED = 20261121
 ROWS, ROW_TOKENS = 8, 256  # the Zen of Python must fit a row
 PROMPT_WEIGHT = 0.1
 MUON_RATE, ADAM_RATE = 5e-3, 5e-3
 DECAY_FROM = 0.6
+STRANGE_STEPS, STRANGE_RATE = 900, 0.5  # the second stage
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+TOKENIZER_PAIRS = 30_000
+LOG_STEPS = 25
 POOL_PAIRS = 60_000  # drawn, encoded and packed at once; a new pool follows
 
 
@@ -67,8 +60,9 @@ def pack(sequences: list[tuple[list[int], int]]) -> dict[str, np.ndarray]:
 class Batches:
     """Gives the batch of a step; pools are drawn in order, each from its own seed."""
 
-    def __init__(self, tokenizer: bpe.Tokenizer) -> None:
+    def __init__(self, tokenizer: bpe.Tokenizer, *, strange: bool = False) -> None:
         self.tokenizer = tokenizer
+        self.strange = strange
         self.pool = -1
         self.starts = [0]
         self.rows: dict[str, np.ndarray] = {}
@@ -80,9 +74,12 @@ class Batches:
         first = (step - self.starts[self.pool]) * ROWS
         return {name: value[first : first + ROWS] for name, value in self.rows.items()}
 
+    def _pairs(self) -> list[corpus.Pair]:
+        return corpus.pairs(SEED + self.pool + 1000 * self.strange, POOL_PAIRS, strange=self.strange)
+
     def _draw(self) -> None:
         self.pool += 1
-        self.rows = pack(bpe.encode(self.tokenizer, corpus.pairs(SEED + self.pool, POOL_PAIRS)))
+        self.rows = pack(bpe.encode(self.tokenizer, self._pairs()))
         self.starts.append(self.starts[-1] + len(self.rows["tokens"]) // ROWS)
 
 
@@ -105,7 +102,7 @@ def muon(weight: jax.Array, gradient: jax.Array, state: jax.Array, rate: jax.Arr
     return weight * (1 - 0.02 * rate) - rate * MUON_SCALE * scale * update, momentum
 
 
-MUON_SCALE = float(os.environ.get('MS','4'))  # Muon's rate relative to Adam's: an orthogonal update has a root mean square of 1/sqrt(width)
+MUON_SCALE = 3.0  # Muon's rate relative to Adam's: an orthogonal update has a root mean square of 1/sqrt(width)
 
 
 def adam(
@@ -119,8 +116,13 @@ def adam(
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
 def update(
-    shape: Shape, params: Params, state: dict[str, object], batch: dict[str, jax.Array], step: jax.Array, rate: jax.Array
-) -> tuple[Params, dict[str, object], jax.Array]:
+    shape: Shape,
+    params: Params,
+    state: State,
+    batch: dict[str, jax.Array],
+    step: jax.Array,
+    rate: jax.Array,
+) -> tuple[Params, State, jax.Array]:
     """One step of training; returns weights, optimiser state and the loss before the step."""
     cost, gradients = jax.value_and_grad(lambda p: loss(shape, p, batch))(params)
     norm = jnp.sqrt(sum(jnp.sum(g**2) for g in gradients.values()))
@@ -134,18 +136,20 @@ def update(
     return new, kept, cost
 
 
-def optimiser(params: Params) -> dict[str, object]:
+def optimiser(params: Params) -> State:
     """The optimiser's state before the first step."""
     zeros = {name: jnp.zeros_like(weight) for name, weight in params.items()}
     return {name: z if name in MATRICES else (z, jnp.zeros_like(z)) for name, z in zeros.items()}
 
 
 def rate_of(step: int, steps: int) -> float:
-    """The learning rate of a step as a share of the highest: short warm-up, constant, linear fall."""
+    """The learning rate of a step as a share of the highest: warm-up, constant, linear fall; then half of it, falling."""
+    if step >= steps:
+        return STRANGE_RATE * min((step - steps + 1) / 30, (steps + STRANGE_STEPS - step) / STRANGE_STEPS)
     return min(1.0, (step + 1) / 30, (steps - step) / (steps * (1 - DECAY_FROM)))
 
 
-def save(folder: Path, step: int, params: Params, state: dict[str, object]) -> None:
+def save(folder: Path, step: int, params: Params, state: State) -> None:
     """Writes the whole state; the last one replaces the one before."""
     target = folder / "state.pickle"
     temporary = target.with_suffix(".part")
@@ -153,41 +157,61 @@ def save(folder: Path, step: int, params: Params, state: dict[str, object]) -> N
     temporary.replace(target)
 
 
-def run(folder: Path, steps: int, save_every: int) -> None:
-    """Trains to `steps`, going on from the folder's state if there is one."""
+def start(folder: Path) -> tuple[Batches, Shape, int, Params, State]:
+    """Makes what a run needs, or takes it from the folder: tokenizer, first step, weights and optimiser."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary, known = folder / "tokenizer.json", folder / "state.pickle"
     if not vocabulary.exists():
-        bpe.build(corpus.pairs(SEED, 30_000)).save(str(vocabulary))
+        bpe.build(corpus.pairs(SEED, TOKENIZER_PAIRS)).save(str(vocabulary))
     batches = Batches(bpe.Tokenizer.from_file(str(vocabulary)))
     shape = Shape(vocab=batches.tokenizer.get_vocab_size())
-    params = init(shape, SEED)
-    begin, state = 0, optimiser(params)
     if known.exists():
-        begin, params, state = pickle.loads(known.read_bytes())  # noqa: S301  (written by this script)
-    for step in range(begin):
-        batches.of(step)
-    with (folder / "loss.csv").open("a", newline="") as log:
-        writer, total, since = csv.writer(log), 0.0, time.perf_counter()
-        for step in range(begin, steps):
-            rate = rate_of(step, steps)
-            params, state, cost = update(shape, params, state, batches.of(step), jnp.float32(step), jnp.float32(rate))
-            total += float(cost)
-            if (step + 1) % 25 == 0:
-                seconds, since = time.perf_counter() - since, time.perf_counter()
-                writer.writerow([step + 1, round(total / 25, 4), round(rate, 4)])
-                log.flush()
-                print(f"{step + 1}/{steps} loss {total / 25:.4f} {25 * ROWS * ROW_TOKENS / seconds:.0f} tokens/s", flush=True)
-                total = 0.0
-            if (step + 1) % save_every == 0 or step + 1 == steps:
-                save(folder, step + 1, params, state)
+        return batches, shape, *pickle.loads(known.read_bytes())  # noqa: S301  (written by this script)
+    params = init(shape, SEED)
+    return batches, shape, 0, params, optimiser(params)
+
+
+class Log:
+    """Writes mean loss and rate of every 25 steps to `loss.csv`, and says how fast it goes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / "loss.csv").open("a", newline="")
+        self._costs: list[float] = []
+        self._since = time.perf_counter()
+
+    def add(self, step: int, cost: float, rate: float) -> None:
+        """Notes the loss of the step before `step`."""
+        self._costs.append(cost)
+        if step % LOG_STEPS:
+            return
+        mean, self._costs = sum(self._costs) / len(self._costs), []
+        speed, self._since = LOG_STEPS * ROWS * ROW_TOKENS / (time.perf_counter() - self._since), time.perf_counter()
+        csv.writer(self._file).writerow([step, round(mean, 4), round(rate, 4)])
+        self._file.flush()
+        print(f"step {step} loss {mean:.4f} {speed:.0f} tokens/s", flush=True)
+
+
+def run(folder: Path, steps: int, save_every: int) -> None:
+    """Trains both stages, `steps` and `STRANGE_STEPS`, going on from the folder's state if there is one."""
+    plain, shape, begin, params, state = start(folder)
+    strange, log, last = Batches(plain.tokenizer, strange=True), Log(folder), steps + STRANGE_STEPS
+    for step in range(last):
+        if step < begin and (step < steps) == (begin >= steps):
+            continue  # the pools of a finished stage are not drawn again
+        batch = plain.of(step) if step < steps else strange.of(step - steps)
+        if step < begin:
+            continue
+        rate = rate_of(step, steps)
+        params, state, cost = update(shape, params, state, batch, jnp.float32(step), jnp.float32(rate))
+        log.add(step + 1, float(cost), rate)
+        if (step + 1) % save_every == 0 or step + 1 == last:
+            save(folder, step + 1, params, state)
 
 
 if __name__ == "__main__":
-    random.seed(SEED)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/demo-model"))
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=4600)
     parser.add_argument("--save-every", type=int, default=100)
     options = parser.parse_args()
     run(options.folder, options.steps, options.save_every)
