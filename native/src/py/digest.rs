@@ -32,7 +32,7 @@ pub(super) struct BlobDigest {
 #[pymethods]
 impl BlobDigest {
     #[new]
-    #[pyo3(signature = (piece_bytes = digest::PIECE_BYTES))]
+    #[pyo3(signature = (piece_bytes = digest::PIECE_BYTES), text_signature = "(piece_bytes=1048576)")]
     fn new(piece_bytes: usize) -> PyResult<Self> {
         digest::BlobDigest::new(piece_bytes)
             .map(|inner| Self { inner })

@@ -47,7 +47,8 @@ impl Query {
         model_id, version, *, digest = vec![], fingerprint = vec![], regions = None, region_default = Some(0.0),
         regions_allowed = vec![], gpu_classes = None, vram_bytes_min = 0, accelerators = vec![], adapters = vec![],
         breakers = None, policy = None,
-    ))]
+    ), text_signature = "(model_id, version, *, digest=b'', fingerprint=b'', regions=None, region_default=0.0, \
+        regions_allowed=(), gpu_classes=None, vram_bytes_min=0, accelerators=(), adapters=(), breakers=None, policy=None)")]
     #[expect(clippy::too_many_arguments, reason = "the parts of a query, by name")]
     fn new(
         model_id: String,
@@ -389,7 +390,10 @@ impl Fleet {
     }
 
     /// The k best workers, best first.
-    #[pyo3(signature = (query, key, k, now_ms, exclude = vec![], among = None))]
+    #[pyo3(
+        signature = (query, key, k, now_ms, exclude = vec![], among = None),
+        text_signature = "($self, query, key, k, now_ms, exclude=(), among=None)"
+    )]
     #[expect(clippy::needless_pass_by_value, reason = "pyo3 hands over what it extracted")]
     fn top_k(
         &mut self,
