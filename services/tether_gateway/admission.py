@@ -147,7 +147,7 @@ class Admission:
         self._take(tenant, now_s)
         return self._named(raw, header, asked, cut.trace_id, now_s)
 
-    def _check(self, header: placement_pb2.Header, cut: _native.CutRequest, raw: bytes) -> None:
+    def _check(self, header: placement_pb2.Header, cut: "_native.CutRequest", raw: bytes) -> None:
         """All rules of the contract, cheapest first; the input is parsed only once its size is known to be fine."""
         rules.check_header(header, rules.Limits(self._config.input_bytes_max))
         if cut.trace_id:

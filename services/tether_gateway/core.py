@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from grpc import aio
@@ -11,6 +11,7 @@ from grpc import aio
 from tether import _native
 from tether.identity import Identity, Role, Trust
 from tether.link import Dialler, Handshake, LinkBook, LinkLimits, LinkLocal
+from tether.observe.trace import Tracing
 from tether.v1 import placement_pb2
 from tether_gateway import metrics
 from tether_gateway.admission import Admission, Catalogue
@@ -39,6 +40,7 @@ class Ground:
         channels: pooled channels.
         orchestrators: those of its region.
         catalogue: tenants, keys and models.
+        tracing: spans of requests.
     """
 
     identity: Identity
@@ -46,6 +48,7 @@ class Ground:
     channels: Channels
     orchestrators: Peers
     catalogue: Catalogue
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 class GatewayCore:
@@ -69,7 +72,7 @@ class GatewayCore:
         self.governor = Governor(admission, orchestrators, ground.trust, config, self.session_id)
         self.conductor = Conductor(self.splice, self.governor, self.links, config)
         self.streams = Streams(self.governor, self.splice, self.conductor)
-        self.servicer = InferenceServicer(self.governor, self.streams, self.conductor)
+        self.servicer = InferenceServicer(self.governor, self.streams, self.conductor, ground.tracing)
         node = (ground.identity.node_id, ground.identity.incarnation)
         self.sessions = Sessions(self.session_id, node, ground.channels, self._heard)
         self._tasks: list[asyncio.Task[None]] = []
@@ -85,11 +88,15 @@ class GatewayCore:
         """Begin to tick."""
         self._tasks = [asyncio.create_task(self.splice.run()), asyncio.create_task(self._gauge())]
 
-    async def drain(self) -> None:
-        """Take no more; return when every stream and every commit is over."""
+    async def drain(self, grace_s: float) -> None:
+        """Take no more; return when every stream and every commit is over, or the grace is."""
         self.governor.draining = True
-        await self.servicer.idle.wait()
-        await self.conductor.drain()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self.servicer.idle.wait()
+                await self.conductor.drain()
+        except TimeoutError:
+            _log.warning("drain was cut off", gateway=repr(self))
 
     async def close(self) -> None:
         """Stop now."""

@@ -4,9 +4,8 @@ Placement and completion are idempotent, so a call whose answer was lost is simp
 Source: docs/design/design.md §4.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -15,29 +14,25 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from tether.errors import Reason, TetherError
+from tether.node.find import Peer
 from tether.rpc.status import from_rpc_error
 from tether.v1 import control_pb2, placement_pb2
 
-_FIND_S = 0.05  # between two looks for an orchestrator while none is known
+_TRIES_MAX = 3  # orchestrators asked for one call; the fourth would not be the first to answer
 _UNHEARD = frozenset({Reason.UNREACHABLE, Reason.DRAINING, Reason.STORE_UNAVAILABLE, Reason.NODE_TOKEN_INVALID})
 _log = structlog.get_logger("tether.gateway")
 
 Response = TypeVar("Response")
 
 
-class Peer(Protocol):
-    """An orchestrator."""
-
-    node_id: str
-    address: str
-    incarnation: int
-
-
 class Peers(Protocol):
     """What is needed of `tether.node.find.Peers`."""
 
-    def ranked(self, key: str) -> Sequence[Peer]:
-        """All peers, best first by rendezvous on `key`."""
+    async def one(self, key: str, timeout_s: float) -> Peer:
+        """The best for `key`, waited for."""
+
+    def next(self, key: str, failed: Peer) -> Peer | None:
+        """The next best after one that failed."""
 
 
 class Channels(Protocol):
@@ -96,12 +91,13 @@ class Orchestrators:
         return await self._call(key, call, timeout_s)
 
     async def _call(self, key: str, call: _Call[Response], timeout_s: float) -> Response:
-        """Try each orchestrator once, best first, until one answers or the time is over."""
+        """Try orchestrators, best first, until one answers, none is left or the time is over."""
         until_s = time.monotonic() + timeout_s
+        peer: Peer | None = await self._peers.one(key, min(timeout_s, self._find_s))
         last: TetherError | None = None
-        for peer in await self._ranked(key, min(timeout_s, self._find_s)):
+        for _ in range(_TRIES_MAX):
             left_s = until_s - time.monotonic()
-            if left_s <= 0:
+            if peer is None or left_s <= 0:
                 break
             try:
                 return await self._once(peer, call, left_s)
@@ -110,24 +106,15 @@ class Orchestrators:
                     raise
                 last = error
                 _log.info("orchestrator passed over", peer=peer.node_id, reason=error.reason.name)
+            peer = self._peers.next(key, peer)
         if last is not None and last.reason is Reason.STORE_UNAVAILABLE:
             raise last
         raise TetherError(Reason.NO_ORCHESTRATOR, "No orchestrator answers.", retry_after_s=1.0) from last
 
-    async def _ranked(self, key: str, wait_s: float) -> Sequence[Peer]:
-        """All peers, best first; waits a little for a first one."""
-        looks = 1 + int(wait_s / _FIND_S)
-        for _ in range(looks):
-            ranked = self._peers.ranked(key)
-            if ranked:
-                return ranked
-            await asyncio.sleep(_FIND_S)
-        return ()
-
     async def _once(self, peer: Peer, call: _Call[Response], timeout_s: float) -> Response:
         invoke: Any = self._channels.to(peer.node_id, peer.address).unary_unary(
             f"/tether.v1.{call.path}",
-            request_serializer=Message.SerializeToString,
+            request_serializer=_serialized,
             response_deserializer=call.answer,
         )
         metadata = (*self._channels.metadata(peer.node_id), *call.trace)
@@ -136,3 +123,7 @@ class Orchestrators:
         except aio.AioRpcError as error:
             raise from_rpc_error(error, peer="the orchestrator") from error
         return response
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()

@@ -8,6 +8,9 @@ import structlog
 from grpc import aio
 
 from tether.errors import TetherError
+from tether.observe import attribute
+from tether.observe.log import bind_request
+from tether.observe.trace import Tracing, extract
 from tether.v1 import infer_pb2, placement_pb2
 from tether_gateway import metrics
 from tether_gateway.admission import Admitted, Asked
@@ -29,9 +32,11 @@ class InferenceServicer:
         governor: decides.
         streams: serve admitted requests.
         conductor: knows the jobs that run here.
+        tracing: a span for each request.
     """
 
-    def __init__(self, governor: Governor, streams: Streams, conductor: Conductor) -> None:
+    def __init__(self, governor: Governor, streams: Streams, conductor: Conductor, tracing: Tracing) -> None:
+        self._tracing = tracing
         self._governor = governor
         self._streams = streams
         self._conductor = conductor
@@ -95,9 +100,13 @@ class InferenceServicer:
     async def _infer(self, request: bytes, context: Context) -> None:
         asked = asked_of(context)
         admitted = self._governor.admit(request, asked)
-        log = structlog.contextvars
-        log.bind_contextvars(correlation_id=admitted.correlation_id)
-        await self._streams.serve(admitted, CallSink(context), asked.metadata.get("traceparent", ""))
+        parent = extract(tuple(asked.metadata.items()), admitted.trace_id)
+        with self._tracing.span("infer", parent, kind="server") as span:
+            here = span.context or parent
+            bind_request(admitted.correlation_id, here.trace_id if here is not None else "")
+            span.set(attribute.REQUEST_MODEL, admitted.header.model_id)
+            span.set(attribute.CORRELATION, admitted.correlation_id)
+            await self._streams.serve(admitted, CallSink(context), here.traceparent if here is not None else "")
 
 
 class CallSink:

@@ -5,16 +5,17 @@ One stream per orchestrator, opened as they appear, with the same session id at 
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import structlog
 from grpc import aio
 
 from tether.link.dial import backoff_s
+from tether.node.find import Peer
 from tether.v1 import placement_pb2
 from tether_gateway import metrics
-from tether_gateway.orchestrators import Channels, Peer
+from tether_gateway.orchestrators import Channels
 
 BEAT_S = 1.0  # a fifth of the lease
 _PATH = "/tether.v1.PlacementService/Session"
@@ -37,22 +38,19 @@ class Sessions:
         self._node_id, self._incarnation = node
         self._channels = channels
         self._on_heard = on_heard
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[Peer, asyncio.Task[None]] = {}
         self._leaving = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def up(self, peer: Peer) -> None:
-        """An orchestrator is there, or moved."""
-        self.down(peer.node_id)
-        self._tasks[peer.node_id] = asyncio.create_task(self._keep(peer))
-
-    def down(self, node_id: str) -> None:
-        """An orchestrator is gone."""
-        task = self._tasks.pop(node_id, None)
-        if task is not None:
-            task.cancel()
+    def follow(self, peers: Iterable[Peer]) -> None:
+        """Stand with these orchestrators, and with no others; again at each change."""
+        wanted = set(peers)
+        for peer in set(self._tasks) - wanted:
+            self._tasks.pop(peer).cancel()
+        for peer in wanted - set(self._tasks):
+            self._tasks[peer] = asyncio.create_task(self._keep(peer))
 
     async def close(self) -> None:
         """Say that this gateway leaves, and end."""

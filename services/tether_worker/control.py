@@ -4,11 +4,14 @@ On them go reports as beats, and the ends that no driver committed. Source: docs
 """
 
 import asyncio
+from collections.abc import Iterable
+from functools import partial
 
 import structlog
 
 from tether.identity import Role
 from tether.link import NO_JOB, Dialler, Kind, LinkEnd
+from tether.node.find import Peer
 from tether_worker.machine import LogMachine
 
 _log = structlog.get_logger("tether.worker")
@@ -30,19 +33,18 @@ class ControlLinks:
     def __len__(self) -> int:
         return len(self._standing)
 
-    def found(self, dialler: Dialler, node_id: str, address: str) -> None:
-        """An orchestrator is there, or moved: keep a link to it."""
-        self._addresses[node_id] = address
-        if node_id not in self._tasks:
-            keep = dialler.keep(node_id, lambda: self._addresses[node_id])
-            self._tasks[node_id] = asyncio.create_task(keep)
+    def follow(self, dialler: Dialler, peers: Iterable[Peer]) -> None:
+        """Keep a link to each of these; one that is announced no longer keeps its link while that stands."""
+        known = {peer.node_id: peer.address for peer in peers}
+        standing = {end.peer.node_id for end in self._standing.values()}
+        for node_id in set(self._tasks) - set(known) - standing:
+            self._tasks.pop(node_id).cancel()
+        self._addresses |= known
+        for node_id in set(known) - set(self._tasks):
+            self._tasks[node_id] = asyncio.create_task(dialler.keep(node_id, partial(self._address, node_id)))
 
-    def gone(self, node_id: str) -> None:
-        """An orchestrator is announced no longer; a link that still stands stays until it breaks."""
-        standing = any(end.peer.node_id == node_id for end in self._standing.values())
-        task = None if standing else self._tasks.pop(node_id, None)
-        if task is not None:
-            task.cancel()
+    def _address(self, node_id: str) -> str:
+        return self._addresses[node_id]
 
     def up(self, link: LinkEnd) -> None:
         """A link stands."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import structlog
 from grpc import aio
@@ -11,6 +12,8 @@ from tether import _native
 from tether.identity import Identity, Role, Trust
 from tether.link import Dialler, Handshake, LinkBook, LinkEnd, LinkLimits, LinkLocal, LinkServer
 from tether.link.dial import Channels
+from tether.node.find import Peer
+from tether.observe.trace import Tracing
 from tether_worker import metrics
 from tether_worker.commit import Committer
 from tether_worker.config import Config
@@ -37,14 +40,14 @@ class Ground:
         trust: what it believes of others.
         channels: pooled channels.
         overlay: announcements, or None.
-        address: host:port of its gRPC server.
+        tracing: spans of attempts.
     """
 
     identity: Identity
     trust: Trust
     channels: Channels
     overlay: Announcer | None
-    address: str
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 class WorkerCore:
@@ -82,10 +85,11 @@ class WorkerCore:
                 quota=QuotaGuard((config.slots + config.queue_max) * QUOTA_SPARE, config.tenant_jobs_max),
                 committer=self.committer,
                 authorize=authorize,
+                tracing=ground.tracing,
             )
         )
         self.supply = Supply(config, self.models, opener, self.jobs.on_step)
-        me = Self(ground.identity.node_id, ground.identity.incarnation, ground.address, config)
+        me = Self(ground.identity.node_id, ground.identity.incarnation, config)
         self.health = HealthReporter(me, self.models, self.jobs, self.control, ground.overlay, self.supply.loading)
         handshake = Handshake(ground.identity, ground.trust, report=self.health.report)
         local = LinkLocal(handshake, self.machine, self.book, limits or LinkLimits())
@@ -105,9 +109,13 @@ class WorkerCore:
         """Begin to tick and to report."""
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.health.run())]
 
-    def orchestrator_found(self, node_id: str, address: str) -> None:
-        """An orchestrator of the region is there, or moved."""
-        self.control.found(self._dialler, node_id, address)
+    def serve_at(self, address: str) -> None:
+        """Reports name this host:port from now on."""
+        self.health.address = address
+
+    def orchestrators_are(self, peers: Iterable[Peer]) -> None:
+        """Keep links to these orchestrators; again at each change."""
+        self.control.follow(self._dialler, peers)
 
     async def drain(self, grace_s: float) -> None:
         """Take no more; return when every attempt has ended, was read and is committed, or the grace is over."""

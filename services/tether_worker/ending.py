@@ -21,11 +21,21 @@ def extra_fields(piece: Emitted, *, alone: bool) -> bytes:
     """Serialized `Infer.Chunk` fields that belong to a piece's tokens: logprobs, and the end of one of several."""
     finish = infer_pb2.Infer.FINISH_REASON_UNSPECIFIED
     if not alone and piece.finish is not None:
-        finish = _FINISH.get(piece.finish, finish)
+        finish = finish_of(piece.finish)
     if not piece.logprobs and not finish:
         return b""
-    chunk = infer_pb2.Infer.Chunk(logprobs=[_logprob(one) for one in piece.logprobs], finish_reason=finish)
+    chunk = infer_pb2.Infer.Chunk(logprobs=logprobs_of(piece), finish_reason=finish)
     return chunk.SerializeToString()
+
+
+def logprobs_of(piece: Emitted) -> list[infer_pb2.Infer.TokenLogprob]:
+    """Log probabilities of a piece's tokens, where they were asked for."""
+    return [_logprob(one) for one in piece.logprobs]
+
+
+def finish_of(finish: Finish) -> infer_pb2.Infer.FinishReason.ValueType:
+    """A reason as the contract names it."""
+    return _FINISH.get(finish, infer_pb2.Infer.FINISH_REASON_UNSPECIFIED)
 
 
 def _logprob(one: TokenLogprob) -> infer_pb2.Infer.TokenLogprob:

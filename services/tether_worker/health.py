@@ -53,6 +53,7 @@ class HealthReporter:
         overlay: Announcer | None,
         loading: Callable[[], tuple[ModelName, ...]],
     ) -> None:
+        self.address = ""
         self._me = me
         self._models = models
         self._jobs = jobs
@@ -74,6 +75,7 @@ class HealthReporter:
             started_total=self._jobs.started_total,
             draining=self._jobs.draining,
             tokens_per_second=self._rate(),
+            address=self.address,
         )
         return make_report(self._me, now)
 
@@ -117,7 +119,7 @@ class HealthReporter:
         if topic not in self._announced:
             self._announced[topic] = await overlay.announce(topic, presence)
         elif raw != self._presence:
-            await self._announced[topic].update(presence)
+            self._announced[topic].update(presence)
         self._presence = raw
 
     def _rate(self) -> float:

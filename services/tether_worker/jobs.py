@@ -7,7 +7,7 @@ Source: docs/design/streams.md §1 step 5, §3, §5.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import structlog
@@ -18,6 +18,8 @@ from tether.errors import Reason, TetherError
 from tether.identity import Role, Trust
 from tether.identity.signature import TICKET
 from tether.link import LinkBook, to_failure
+from tether.observe import attribute
+from tether.observe.trace import Tracing, parse
 from tether.v1 import infer_pb2, link_pb2
 from tether_worker import metrics
 from tether_worker.commit import Committer
@@ -58,6 +60,7 @@ class Parts:
         quota: own bounds.
         committer: ends that wait for an outcome.
         authorize: refuses a start by raising TetherError; the hook of users' workers.
+        tracing: a span for each attempt.
         wall_ms: wall clock, milliseconds since the Unix epoch.
     """
 
@@ -69,6 +72,7 @@ class Parts:
     quota: QuotaGuard
     committer: Committer
     authorize: Authorize = allow
+    tracing: Tracing = field(default_factory=Tracing)
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
 
@@ -296,6 +300,7 @@ class JobTable:
             if error.reason in (Reason.OVERLOADED, Reason.DRAINING):
                 self._used.release(ticket)
             raise
+        self._trace(run, start.traceparent)
         self._runs[name] = run
         self.started_total += 1
         metrics.STARTED.inc()
@@ -314,6 +319,12 @@ class JobTable:
             chain_state=start.chain_state,
             now_ms=self._now(),
         )
+
+    def _trace(self, run: Run, traceparent: str) -> None:
+        run.span = self._parts.tracing.start("attempt", parse(traceparent), kind="server")
+        run.span.set(attribute.JOB, run.name[0].hex())
+        run.span.set(attribute.EPOCH, run.name[1])
+        run.span.set(attribute.REQUEST_MODEL, run.ticket.model_id)
 
     def _end(self, run: Run) -> None:
         """Every choice has ended: sign, tell readers, and wait for the commit."""
@@ -342,6 +353,10 @@ class JobTable:
         _log.info("attempt failed", job=run.name[0].hex(), epoch=run.name[1], reason=error.reason.name)
 
     def _committed_later(self, run: Run, body: bytes) -> None:
+        if run.span is not None:
+            if run.error is not None:
+                run.span.fail(run.error)
+            run.span.end()
         self._parts.committer.ended(*run.name, body, run.driver, self._now() / 1_000)
 
 

@@ -20,13 +20,11 @@ class Self:
     Attributes:
         worker_id: node id.
         incarnation: life.
-        address: host:port of its gRPC server.
         config: settings.
     """
 
     worker_id: str
     incarnation: int
-    address: str
     config: Config
 
 
@@ -41,6 +39,7 @@ class Now:
         started_total: starts accepted so far.
         draining: takes no more.
         tokens_per_second: made lately.
+        address: host:port of its gRPC server.
     """
 
     served: tuple[Served, ...]
@@ -49,6 +48,7 @@ class Now:
     started_total: int
     draining: bool
     tokens_per_second: float
+    address: str
 
 
 def make_report(me: Self, now: Now) -> Report:
@@ -58,7 +58,7 @@ def make_report(me: Self, now: Now) -> Report:
     return Report(
         worker_id=me.worker_id,
         incarnation=me.incarnation,
-        address=me.address,
+        address=now.address,
         region=me.config.region,
         gpu_class=me.config.gpu_class,
         latency_hops=me.config.latency_hops,
@@ -86,7 +86,7 @@ def make_presence(me: Self, report: Report) -> identity_pb2.Presence:
     return identity_pb2.Presence(
         worker_id=me.worker_id,
         role=identity_pb2.ROLE_WORKER,
-        addresses=[me.address],
+        addresses=[report.address],
         gpu_class=me.config.gpu_class,
         capacity=report.capacity.slots,
         latency_hops=me.config.latency_hops,

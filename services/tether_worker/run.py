@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from tether.errors import TetherError
+from tether.observe.trace import Span
 from tether.v1 import link_pb2
 from tether_worker.engine.execution import Submission
 from tether_worker.engine.runtime import Emitted, Finish, Phase
@@ -31,6 +32,7 @@ class Run:
         submissions: one per choice.
         ended: how each choice ended.
         told_ms: when readers last heard of it, monotonic.
+        span: of the attempt.
     """
 
     ticket: TicketBody
@@ -42,6 +44,7 @@ class Run:
     submissions: list[Submission] = field(default_factory=list)
     ended: dict[int, Emitted] = field(default_factory=dict)
     told_ms: int = 0
+    span: Span | None = None
 
     @property
     def name(self) -> tuple[bytes, int]:

@@ -6,6 +6,7 @@ or `Outbox` where a link carries control alone. Source: docs/design/link.md.
 
 from tether.link.book import LinkBook
 from tether.link.dial import Dialler
+from tether.link.dispatch import Dispatch
 from tether.link.end import LinkEnd, LinkLimits, Machine
 from tether.link.failure import from_failure, to_failure
 from tether.link.handshake import Handshake, LinkPeer
@@ -17,6 +18,7 @@ from tether.link.serve import LinkServer
 __all__ = [
     "NO_JOB",
     "Dialler",
+    "Dispatch",
     "Entry",
     "Handshake",
     "Kind",

@@ -1,7 +1,7 @@
 """Serving links: LinkService.Open as a handler of raw bytes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import grpc
@@ -25,20 +25,12 @@ class LinkServer:
         local: this process's side.
         roles: a peer needs one of these.
         events: hears of links; `up` may raise TetherError to refuse one.
-        fail: ends the RPC with a TetherError.
     """
 
-    def __init__(
-        self,
-        local: LinkLocal,
-        roles: Collection[int],
-        events: LinkEvents,
-        fail: Callable[[Any, TetherError], Awaitable[Any]],
-    ) -> None:
+    def __init__(self, local: LinkLocal, roles: Collection[int], events: LinkEvents) -> None:
         self._local = local
         self._roles = roles
         self._events = events
-        self._fail = fail
 
     def add_to(self, server: aio.Server) -> list[str]:
         """Register the service; returns its full name."""
@@ -47,13 +39,13 @@ class LinkServer:
         return [SERVICE]
 
     async def open(self, _requests: object, context: Any) -> None:  # noqa: ANN401 - grpc.aio's context, or a fake
-        """Serve one link until it ends."""
+        """Serve one link until it ends; TetherError where its hello does not hold."""
         try:
             end = await self._accept(context)
         except TetherError as error:
             REFUSED.labels(error.reason.name).inc()
             _log.warning("link refused", reason=error.reason.name, error=error.message)
-            await self._fail(context, error)
+            raise
         except BROKEN:
             REFUSED.labels("broken").inc()
         else:

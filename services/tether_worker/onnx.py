@@ -1,0 +1,62 @@
+"""Opens models by the format of their manifest: fetched and verified by the loader, run by onnxruntime.
+
+Imported only where such models are served, so that a worker without onnxruntime still starts.
+"""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from tether.errors import Reason, TetherError
+from tether.v1 import registry_pb2
+from tether_worker.config import Config
+from tether_worker.engine.onnx_decoder import OnnxDecoder
+from tether_worker.engine.runtime import ModelRuntime
+from tether_worker.loader.loader import ModelLoader
+
+DECODER = "onnx-decoder"
+EXPANSION = 4  # int8 on disk is f32 in memory
+_log = structlog.get_logger("tether.worker")
+
+
+class OnnxOpener:
+    """Opens decoders.
+
+    Args:
+        config: settings.
+        loader: brings verified folders.
+    """
+
+    def __init__(self, config: Config, loader: ModelLoader) -> None:
+        self._config = config
+        self._loader = loader
+        self._opened = False
+
+    async def open(self, model: registry_pb2.Model) -> tuple[ModelRuntime, int]:
+        """The runtime of a version, and the bytes of memory that it takes.
+
+        Raises:
+            TetherError: what kept the loader or the engine.
+        """
+        if model.format != DECODER:
+            raise TetherError(Reason.UNSUPPORTED, f"This worker does not run the format {model.format}.")
+        if not self._opened:
+            await self._loader.open()
+            self._opened = True
+        folder = await self._loader.load(model)
+        try:
+            runtime = await asyncio.to_thread(open_folder, folder, self._config)
+        except BaseException:
+            self._loader.release(model.digest)
+            raise
+        return runtime, model.total_bytes * EXPANSION
+
+    async def close(self) -> None:
+        """End what is being fetched."""
+        await self._loader.close()
+
+
+def open_folder(folder: Path, config: Config) -> ModelRuntime:
+    """The runtime of a decoder's folder; blocks while it loads and probes."""
+    return OnnxDecoder(folder, slots=config.slots, threads=config.threads)

@@ -1,0 +1,474 @@
+"""Streams from client to engine and back over real gRPC: gateway, paced worker, and an orchestrator in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+
+from tether.errors import Reason, TetherError
+from tether.identity import Role
+from tether.link import LinkLimits
+from tether.node.channels import Channels
+from tether.registry.catalogue import Catalogue
+from tether.rpc import server as rpc_server
+from tether.rpc.channel import open_channel
+from tether.rpc.status import from_rpc_error
+from tether.testing import catalogue as kit
+from tether.testing.identities import Identities, TestNode
+from tether.testing.orchestrator import FakeOrchestrator
+from tether.v1 import infer_pb2, placement_pb2, registry_pb2
+from tether_gateway.config import Config as GatewayConfig
+from tether_gateway.core import GatewayCore
+from tether_gateway.core import Ground as GatewayGround
+from tether_worker.config import Config as WorkerConfig
+from tether_worker.core import Ground as WorkerGround
+from tether_worker.core import WorkerCore
+from tether_worker.engine.simulated import SimulatedRuntime
+from tether_worker.model import ModelName
+from tether_worker.supply import SimulatedOpener
+
+WAIT_S = 5.0
+KEY = kit.token(1)
+OTHER_KEY = kit.token(2)
+MODEL = "sim"
+LIMITS = LinkLimits(hello_s=2.0, silence_s=2.0)
+
+
+async def until(condition: Callable[[], object], what: str = "") -> None:
+    """Wait for a condition, not for time."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+@dataclass
+class WorkerUnderTest:
+    """A worker with a paced engine and its server."""
+
+    core: WorkerCore
+    server: aio.Server
+    channels: Channels
+    runtime: SimulatedRuntime
+
+    @property
+    def address(self) -> placement_pb2.WorkerAddress:
+        report = self.core.health.report()
+        return placement_pb2.WorkerAddress(
+            worker_id=report.worker_id, incarnation=report.incarnation, address=report.address
+        )
+
+    async def kill(self) -> None:
+        """Break all its connections, with nothing said."""
+        await self.core.control.close()
+        await self.server.stop(0)
+
+    async def close(self) -> None:
+        await self.core.close()
+        await self.server.stop(0)
+        await self.channels.close()
+
+
+@dataclass
+class Region:
+    """Gateway, workers and the orchestrator in memory."""
+
+    folder: Path
+    identities: Identities
+    orchestrator: FakeOrchestrator
+    gateway_node: TestNode
+    catalogue: Catalogue
+    stack: AsyncExitStack
+    workers: list[WorkerUnderTest] = field(default_factory=list)
+    gateway: GatewayCore | None = None
+    address: str = ""
+
+    @property
+    def core(self) -> GatewayCore:
+        assert self.gateway is not None
+        return self.gateway
+
+    async def add_worker(self, *, slots: int = 4, token_ms: float = 5.0, **settings: Any) -> WorkerUnderTest:
+        number = len(self.workers)
+        node = self.identities.node(f"worker-{number}", Role.WORKER)
+        config = WorkerConfig(state=self.folder, engine="simulated", slots=slots, **settings)
+        channels = Channels(node.identity)
+        ground = WorkerGround(node.identity, node.trust, channels, None)
+        core = WorkerCore(ground, config, SimulatedOpener(config), limits=LIMITS)
+        server = rpc_server.create()
+        core.add_to(server)
+        address = await rpc_server.bind(server, "127.0.0.1:0")
+        await server.start()
+        runtime = SimulatedRuntime(slots=slots, token_ms=token_ms)
+        core.supply.serve(ModelName(MODEL, "1.0", self.orchestrator.digest), runtime)
+        core.serve_at(address)
+        core.start()
+        peer = self.orchestrator.peer
+        assert peer is not None
+        before = len(self.orchestrator.workers)
+        core.orchestrators_are([peer])
+        await until(lambda: len(self.orchestrator.workers) > before, "worker linked")
+        worker = WorkerUnderTest(core, server, channels, runtime)
+        self.workers.append(worker)
+        self.stack.push_async_callback(worker.close)
+        return worker
+
+    async def add_gateway(self, **settings: Any) -> GatewayCore:
+        node = self.gateway_node
+        channels = Channels(node.identity)
+        self.stack.push_async_callback(channels.close)
+        ground = GatewayGround(node.identity, node.trust, channels, self.orchestrator, self.catalogue)
+        core = self.gateway = GatewayCore(ground, GatewayConfig(state=self.folder, **settings), LIMITS)
+        server = rpc_server.create()
+        core.add_to(server)
+        self.address = await rpc_server.bind(server, "127.0.0.1:0")
+        await server.start()
+        core.start()
+        self.stack.push_async_callback(server.stop, 0)
+        self.stack.push_async_callback(core.close)
+        return core
+
+    def call(self, **fields: Any) -> "Call":
+        return Call(self, fields)
+
+    def quiet(self) -> bool:
+        """Whether nothing is left of any job."""
+        stats = self.core.splice.table.stats()
+        idle = all(
+            len(worker.core.jobs) == 0 and worker.runtime.slots_free == worker.runtime.slots_max
+            for worker in self.workers
+        )
+        return stats["jobs"] == 0 and stats["readers"] == 0 and idle
+
+    async def end_quiet(self) -> None:
+        await until(self.quiet, repr((self.gateway, self.workers)))
+
+
+class Call:
+    """One Infer call of a test client."""
+
+    def __init__(self, region: Region, fields: dict[str, Any]) -> None:
+        key = fields.pop("key", KEY)
+        timeout_s = fields.pop("call_timeout_s", None)
+        max_tokens = fields.pop("max_tokens", 5)
+        request = infer_pb2.Infer.Request(model_id=MODEL, **fields)
+        if not request.HasField("input"):
+            request.input.text = "say something"
+        if not request.parameters.HasField("max_tokens"):
+            request.parameters.max_tokens = max_tokens
+        self.channel = open_channel(region.address, own_connection=True)
+        infer: Any = self.channel.unary_stream(
+            "/tether.v1.InferenceService/Infer",
+            request_serializer=infer_pb2.Infer.Request.SerializeToString,
+            response_deserializer=infer_pb2.Infer.Chunk.FromString,
+        )
+        metadata = (("authorization", f"Bearer {key.text()}"),) if key else ()
+        self.call = infer(request, metadata=metadata, timeout=timeout_s)
+        self.chunks: list[infer_pb2.Infer.Chunk] = []
+
+    async def next(self) -> infer_pb2.Infer.Chunk | None:
+        async with asyncio.timeout(WAIT_S):
+            chunk = await self.call.read()
+        if chunk is aio.EOF:
+            return None
+        self.chunks.append(chunk)
+        return chunk
+
+    async def rest(self) -> list[infer_pb2.Infer.Chunk]:
+        while await self.next() is not None:
+            pass
+        await self.close()
+        return self.chunks
+
+    async def failure(self) -> TetherError:
+        try:
+            await self.rest()
+        except aio.AioRpcError as error:
+            return from_rpc_error(error)
+        finally:
+            await self.close()
+        pytest.fail("the call ended well")
+
+    async def cancel(self) -> None:
+        self.call.cancel()
+        await self.close()
+
+    async def close(self) -> None:
+        await self.channel.close()
+
+    @property
+    def text(self) -> str:
+        return "".join(chunk.payload.text for chunk in self.chunks)
+
+    @property
+    def done(self) -> bool:
+        return bool(self.chunks) and self.chunks[-1].done
+
+
+@pytest.fixture
+async def empty(tmp_path: Path) -> AsyncIterator[Region]:
+    """Orchestrator and catalogue; no gateway, no workers."""
+    identities = Identities(tmp_path)
+    gateway_node = identities.node("gateway", Role.GATEWAY)
+    orchestrator = FakeOrchestrator(identities.node("orchestrator", Role.ORCHESTRATOR), gateway_node.node_id)
+    tenants = [registry_pb2.Tenant(name="demo"), registry_pb2.Tenant(name="other")]
+    keys = [kit.key_of(KEY, "demo"), kit.key_of(OTHER_KEY, "other")]
+    model = kit.model_of(MODEL)
+    model.context_tokens = 4096
+    model.capabilities.extend(["choices"])
+    catalogue = kit.catalogue_of(tenants, keys, [model])
+    async with AsyncExitStack() as stack:
+        await orchestrator.start()
+        stack.push_async_callback(orchestrator.close)
+        yield Region(tmp_path, identities, orchestrator, gateway_node, catalogue, stack)
+
+
+@pytest.fixture
+async def region(empty: Region) -> Region:
+    """A gateway and one worker."""
+    await empty.add_gateway()
+    await empty.add_worker()
+    return empty
+
+
+def check_whole(chunks: list[infer_pb2.Infer.Chunk], tokens: int) -> None:
+    """The promise of a stream: from 0 on, no gap, one end."""
+    assert [chunk.seq for chunk in chunks] == list(range(len(chunks)))
+    assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    at = 0
+    for chunk in chunks:
+        assert chunk.start.bytes == at
+        at += len(chunk.payload.text.encode())
+    last = chunks[-1]
+    assert last.usage.output_tokens == tokens
+    assert last.settlement == infer_pb2.Infer.SETTLEMENT_COMMITTED
+    body = infer_pb2.Infer.ReceiptBody.FromString(last.receipt.body)
+    assert (body.end.tokens, body.end.bytes, body.complete) == (tokens, at, True)
+
+
+async def test_stream_is_exact_and_committed(region: Region) -> None:
+    call = region.call(max_tokens=20, correlation_id="c-1")
+    chunks = await call.rest()
+    check_whole(chunks, 20)
+    assert chunks[0].started.job_id
+    assert chunks[0].correlation_id == "c-1"
+    assert chunks[-1].finish_reason == infer_pb2.Infer.FINISH_REASON_LENGTH
+    await region.end_quiet()
+    job = bytes.fromhex(chunks[0].started.job_id)
+    assert region.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_DONE
+    assert region.orchestrator.jobs[job].answer.text == call.text
+    await until(lambda: len(region.workers[0].core.committer) == 0, "worker heard the outcome")
+    assert [who for who, *_ in region.orchestrator.completions] == ["gateway"]
+
+
+async def test_many_streams_at_once_are_all_whole(region: Region) -> None:
+    calls = [region.call(max_tokens=10) for _ in range(8)]
+    for chunks in await asyncio.gather(*(call.rest() for call in calls)):
+        check_whole(chunks, 10)
+    assert len({call.chunks[0].started.job_id for call in calls}) == 8
+    await region.end_quiet()
+
+
+async def test_two_readers_of_one_key_read_the_same(region: Region) -> None:
+    first = region.call(max_tokens=40, correlation_id="same")
+    await first.next()
+    second = region.call(max_tokens=40, correlation_id="same")
+    await asyncio.gather(first.rest(), second.rest())
+    assert first.text == second.text
+    check_whole(first.chunks, 40)
+    check_whole(second.chunks, 40)
+    await region.end_quiet()
+
+
+async def test_repeat_after_the_end_gets_the_stored_answer(region: Region) -> None:
+    first = region.call(max_tokens=6, correlation_id="again")
+    await first.rest()
+    before = region.workers[0].core.jobs.started_total
+    second = region.call(max_tokens=6, correlation_id="again")
+    await second.rest()
+    assert second.text == first.text
+    assert second.done
+    assert second.chunks[-1].receipt == first.chunks[-1].receipt
+    assert region.workers[0].core.jobs.started_total == before
+
+
+async def test_repeat_with_another_body_is_refused(region: Region) -> None:
+    await region.call(max_tokens=6, correlation_id="mine").rest()
+    failure = await region.call(max_tokens=7, correlation_id="mine").failure()
+    assert failure.reason is Reason.JOB_CONFLICT
+
+
+async def test_repeat_of_an_answer_that_was_not_kept_gets_its_receipt(region: Region) -> None:
+    first = region.call(max_tokens=6, correlation_id="long")
+    await first.rest()
+    region.orchestrator.jobs[bytes.fromhex(first.chunks[0].started.job_id)].ClearField("answer")
+    second = region.call(max_tokens=6, correlation_id="long")
+    metadata = await second.call.initial_metadata()
+    assert infer_pb2.Infer.Receipt.FromString(metadata["tether-receipt-bin"]) == first.chunks[-1].receipt
+    assert (await second.failure()).reason is Reason.ANSWER_NOT_KEPT
+
+
+async def test_disconnect_under_cancel_stops_the_worker_at_once(region: Region) -> None:
+    call = region.call(max_tokens=4000)
+    await call.next()
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await call.cancel()
+    await until(lambda: region.workers[0].runtime.slots_free == 4, "slot free")
+    assert loop.time() - began_s < 0.5  # the bench tells the figure; here only that it does not run on
+    await region.end_quiet()
+    await until(lambda: len(region.workers[0].core.committer) == 0, "abandonment told")
+    job = bytes.fromhex(call.chunks[0].started.job_id)
+    assert region.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_ABANDONED
+
+
+async def test_disconnect_under_detach_goes_on_and_is_joined(region: Region) -> None:
+    first = region.call(max_tokens=60, correlation_id="kept")
+    await first.next()
+    await first.cancel()
+    second = region.call(max_tokens=60, correlation_id="kept")
+    check_whole(await second.rest(), 60)
+    assert region.workers[0].core.jobs.started_total == 1
+    await region.end_quiet()
+
+
+async def test_disconnect_under_detach_stops_after_its_grace(empty: Region) -> None:
+    await empty.add_gateway(detach_grace_s=0.2)
+    worker = await empty.add_worker()
+    call = empty.call(max_tokens=4000, correlation_id="left")
+    await call.next()
+    await call.cancel()
+    await empty.end_quiet()
+    job = bytes.fromhex(call.chunks[0].started.job_id)
+    await until(lambda: empty.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_ABANDONED, "abandoned")
+    assert worker.runtime.slots_free == 4
+
+
+async def test_slow_reader_stops_only_itself(empty: Region) -> None:
+    await empty.add_gateway()
+    await empty.add_worker(token_ms=1.0)
+    slow = empty.call(max_tokens=3000)
+    await slow.next()
+    quick = [empty.call(max_tokens=50) for _ in range(3)]
+    for chunks in await asyncio.gather(*(call.rest() for call in quick)):
+        check_whole(chunks, 50)
+    check_whole(await slow.rest(), 3000)
+    await empty.end_quiet()
+
+
+async def test_worker_lost_mid_stream_never_ends_done(region: Region) -> None:
+    call = region.call(max_tokens=4000, correlation_id="lost")
+    await call.next()
+    await region.workers[0].kill()
+    failure = await call.failure()
+    assert failure.reason is Reason.WORKER_LOST
+    assert not call.done
+    await until(lambda: region.core.splice.table.stats()["jobs"] == 0, "forgotten")
+    job = bytes.fromhex(call.chunks[0].started.job_id)
+    await until(lambda: region.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_ABANDONED, "abandoned")
+
+
+async def test_key_of_a_lost_job_runs_again(region: Region) -> None:
+    call = region.call(max_tokens=60, correlation_id="rerun")
+    await call.next()
+    await region.workers[0].kill()
+    assert (await call.failure()).reason is Reason.WORKER_LOST
+    await until(lambda: not region.orchestrator.workers, "worker gone")
+    await region.add_worker()
+    again = region.call(max_tokens=60, correlation_id="rerun")
+    check_whole(await again.rest(), 60)
+    assert again.chunks[0].epoch == 2
+
+
+async def test_commit_that_fails_ends_without_done(empty: Region) -> None:
+    await empty.add_gateway(commit_timeout_s=0.3)
+    await empty.add_worker()
+    empty.orchestrator.complete_error = TetherError(Reason.STORE_UNAVAILABLE, "the store is away")
+    call = empty.call(max_tokens=5)
+    failure = await call.failure()
+    assert failure.reason is Reason.SETTLEMENT_FAILED
+    assert not call.done
+
+
+async def test_full_worker_is_passed_over_before_the_first_chunk(empty: Region) -> None:
+    await empty.add_gateway()
+    await empty.add_worker(slots=1, queue_max=0)
+    busy = empty.call(max_tokens=4000)
+    await busy.next()
+    await empty.add_worker()
+    full = empty.workers[0].address.worker_id
+    empty.orchestrator.workers.sort(key=lambda one: one.worker_id != full)
+    call = empty.call(max_tokens=5)
+    check_whole(await call.rest(), 5)
+    assert call.chunks[0].epoch == 2
+    await busy.cancel()
+    await empty.end_quiet()
+
+
+async def test_full_region_is_refused_with_a_typed_error(empty: Region) -> None:
+    await empty.add_gateway(attempts_max=2)
+    await empty.add_worker(slots=1, queue_max=0)
+    busy = empty.call(max_tokens=4000)
+    await busy.next()
+    failure = await empty.call(max_tokens=5).failure()
+    assert failure.reason is Reason.OVERLOADED
+    await busy.cancel()
+    await empty.end_quiet()
+
+
+async def test_worker_that_is_gone_is_passed_over(empty: Region) -> None:
+    await empty.add_gateway()
+    gone = await empty.add_worker()
+    address = gone.address
+    await gone.kill()
+    await until(lambda: not empty.orchestrator.workers, "worker gone")
+    await empty.add_worker()
+    empty.orchestrator.workers.insert(0, address)  # its death is not known yet
+    call = empty.call(max_tokens=5)
+    check_whole(await call.rest(), 5)
+    assert call.chunks[0].epoch == 2
+
+
+async def test_deadline_ends_the_stream_and_the_engine(region: Region) -> None:
+    call = region.call(max_tokens=4000, timeout={"nanos": 200_000_000})
+    failure = await call.failure()
+    assert failure.reason is Reason.DEADLINE
+    await region.end_quiet()
+
+
+async def test_call_deadline_counts_too(region: Region) -> None:
+    call = region.call(max_tokens=4000, call_timeout_s=0.3)
+    with pytest.raises(aio.AioRpcError) as raised:
+        await call.rest()
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await call.close()
+    await region.end_quiet()
+
+
+async def test_message_over_the_limit_is_refused(region: Region) -> None:
+    call = region.call(input={"text": "x" * (100 << 20)})
+    with pytest.raises(aio.AioRpcError) as raised:
+        await call.rest()
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await call.close()
+    await region.end_quiet()
+
+
+async def test_choices_come_as_outputs_of_one_job(region: Region) -> None:
+    request = {"choices": 3, "max_tokens": 6}
+    call = region.call(parameters=request)
+    await call.rest()
+    assert {chunk.output_index for chunk in call.chunks if chunk.payload.text} == {0, 1, 2}
+    assert call.chunks[-1].usage.output_tokens == 18
+    await region.end_quiet()
+
+
+async def test_large_input_travels_in_pieces(region: Region) -> None:
+    call = region.call(input={"text": "y " * 6000}, max_tokens=4)  # 12 KB, 3,000 tokens of the paced engine
+    check_whole(await call.rest(), 4)
+    await region.end_quiet()
