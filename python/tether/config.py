@@ -8,6 +8,7 @@ Source: The Twelve-Factor App, III; TOML 1.0.
 import ipaddress
 import json
 import os
+import re
 import tomllib
 import types
 import typing
@@ -26,6 +27,9 @@ from tether.errors import Reason, TetherError
 SERVICES = ("gateway", "orchestrator", "registry", "worker", "bridge")
 FILE_BYTES_MAX = 1 << 20  # a settings file is a page or two; more is the wrong file
 PORT_MAX = 65_535
+
+# What Kubernetes puts into the environment of every pod beside a Service named `tether-gateway`.
+_KUBERNETES = re.compile(r"SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?")
 
 ConfigT = TypeVar("ConfigT", bound="ServiceConfig")
 
@@ -217,7 +221,9 @@ def _from_environment(
     prefix = variable(service, "")
     fields = {variable(service, field): field for field in cls.model_fields}
     for key, text in sorted(environ.items()):
-        if key.startswith(prefix) and _known(cls, fields.get(key, key), f"{key} (environment)", list(fields), wrong):
+        if not key.startswith(prefix) or (key not in fields and _KUBERNETES.fullmatch(key.removeprefix(prefix))):
+            continue
+        if _known(cls, fields.get(key, key), f"{key} (environment)", list(fields), wrong):
             field = fields[key]
             yield field, _Given(_decoded(text, cls.model_fields[field].annotation), f"from {key}")
 

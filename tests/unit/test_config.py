@@ -91,6 +91,12 @@ def test_unknown_setting_is_refused_with_the_nearest_name(kwargs: dict[str, obje
     assert nearest in refused(**kwargs).message
 
 
+def test_what_kubernetes_injects_is_no_setting() -> None:
+    injected = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT", "PORT_7400_TCP", "PORT_7400_TCP_ADDR")
+    environ = {f"TETHER_GATEWAY_{name}": "tcp://10.0.0.1:7400" for name in injected}
+    assert read(environ=environ | {"TETHER_GATEWAY_OVERLAY_PORT": "5"}).overlay_port == 5
+
+
 def test_unknown_key_in_the_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     file = tmp_path / "g.toml"
     file.write_text("overlay-port = 1\n")
