@@ -41,6 +41,7 @@ from tether_orchestrator.worker_link import ROLES, WorkerLinks
 
 _log = structlog.get_logger("tether.orchestrator")
 DATABASE = "jobs.db"
+_LAST_CALLS_S = 1.0  # once nothing runs, calls that are still open are reads and watches
 _TASKS_MAX = 4_096  # completions and doubts at a time: a second of ends at full load
 
 
@@ -75,7 +76,8 @@ class OrchestratorApp:
         if self._parts is not None and self._node is not None:
             self._node.health.drain()
             left_s = await self._parts.drain(grace_s)
-            await self._node.drain(left_s)  # not before: the drivers of running jobs must still find this node
+            # not before: the drivers of running jobs must still find this node
+            await self._node.drain(min(left_s, _LAST_CALLS_S))
 
     async def close(self) -> None:
         """Stop now; idempotent."""
@@ -120,7 +122,7 @@ class Parts:
         self.tasks = Tasks(_TASKS_MAX)
         self.leases = Leases(config.session_lease_s, now_s)
         self.sessions = Sessions(store, self.leases, config.session_lease_s, lambda: monotonic_ms() / 1_000)
-        self.doubt = Doubt(node.overlay, self.tasks, self._worker_dead)
+        self.doubt = Doubt(node.overlay, self.tasks, dead=self._worker_dead, over=self.sessions.worker_lost)
         self.links = WorkerLinks(self.fleet, self.doubt, self.tasks)
         self.scheduler = Scheduler(
             self.fleet,
@@ -170,6 +172,7 @@ class Parts:
         _log.info("drained", open_jobs=len(self.reservations.open))
         self.discovery.close()
         self.sessions.end_all()
+        self.fleet.end_watches()
         for link in self.links.book:
             link.close("drained")
         return max(0.0, until_s - time.monotonic())
@@ -179,6 +182,7 @@ class Parts:
         self.gate.drain()
         self.discovery.close()
         self.sessions.end_all()
+        self.fleet.end_watches()
         for link in self.links.book:
             link.close("closed")
         await self.follower.close()

@@ -75,7 +75,7 @@ class DiscoverySub:
             _presence_changed(change, fleet, doubt)
 
         def on_control(change: Change) -> None:
-            _control_changed(change, self._me, gate)
+            _control_changed(change, self._me, gate, fleet)
 
         self._watches = [
             self._overlay.watch(presence_topic(self._region), on_presence),
@@ -108,7 +108,10 @@ def _presence_changed(change: Change, fleet: FleetView, doubt: Doubt) -> None:
         fleet.announce(announced)
 
 
-def _control_changed(change: Change, me: Orchestrator, gate: Gate) -> None:
+def _control_changed(change: Change, me: Orchestrator, gate: Gate, fleet: FleetView) -> None:
+    drained = change.found.body.control.drain_worker_id
+    if drained and change.kind is not ChangeKind.GONE:
+        fleet.drain(drained)
     other = orchestrator_of(change.found)
     if other is None or other.node == me.node:
         return

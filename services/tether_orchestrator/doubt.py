@@ -33,25 +33,38 @@ class Doubt:
     Args:
         pinger: asks them.
         tasks: runs the questions.
-        dead: called once with (worker, incarnation) when one is dead.
+        dead: called once with (worker, incarnation) when a worker is dead.
+        over: called with (worker, incarnation) when a worker lives on, but not that life of it.
     """
 
-    def __init__(self, pinger: Pinger, tasks: Tasks, dead: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, pinger: Pinger, tasks: Tasks, *, dead: Callable[[str, int], None], over: Callable[[str, int], None]
+    ) -> None:
         self._pinger = pinger
         self._tasks = tasks
         self._dead = dead
+        self._over = over
         self._asked: dict[str, int] = {}
 
     def lost(self, worker: str, incarnation: int) -> None:
         """A worker's link ended."""
         known = worker in self._asked
         self._asked[worker] = incarnation
-        if not known and not self._tasks.full:
+        if self._tasks.full:
+            self.gone(worker)
+        elif not known:
             self._tasks.start(self._ask(worker))
 
-    def heard(self, worker: str) -> None:
+    def heard(self, worker: str, incarnation: int) -> None:
         """A worker has a link again."""
-        self._asked.pop(worker, None)
+        before = self._asked.pop(worker, incarnation)
+        self.replaced(worker, before, incarnation)
+
+    def replaced(self, worker: str, before: int, after: int) -> None:
+        """A worker's newer link took the place of an older one; a restarted worker has lost its jobs."""
+        if after > before:
+            _log.warning("worker_restarted", worker=worker, incarnation=before)
+            self._over(worker, before)
 
     def gone(self, worker: str) -> None:
         """A worker withdrew its presence: no doubt about it."""
@@ -76,7 +89,7 @@ class Doubt:
                 async with asyncio.timeout(_PING_S):
                     if await self._pinger.ping(worker) is not None:
                         return True
-            except TimeoutError:
+            except TimeoutError:  # no answer, which is what is being asked
                 continue
         return False
 

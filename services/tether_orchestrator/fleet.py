@@ -39,15 +39,23 @@ class Watcher:
     def __init__(self) -> None:
         self._changed: dict[str, None] = {}
         self._event = asyncio.Event()
+        self._over = False
 
     def touch(self, worker: str) -> None:
         """A worker changed."""
         self._changed[worker] = None
         self._event.set()
 
+    def end(self) -> None:
+        """There will be no more."""
+        self._over = True
+        self._event.set()
+
     async def take(self) -> list[str]:
-        """Workers that changed, once there are any."""
+        """Workers that changed, once there are any; none at the end."""
         await self._event.wait()
+        if self._over:
+            return []
         self._event.clear()
         changed, self._changed = list(self._changed), {}
         return changed
@@ -178,6 +186,11 @@ class FleetView:
         watcher = Watcher()
         self._watchers.add(watcher)
         return watcher
+
+    def end_watches(self) -> None:
+        """Send all onlookers home."""
+        for watcher in self._watchers:
+            watcher.end()
 
     def unwatch(self, watcher: Watcher) -> None:
         """Stop looking on."""

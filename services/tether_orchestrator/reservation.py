@@ -92,7 +92,7 @@ class OpenJobs:
     """Jobs that were placed in this life and have not ended: what a drain waits for."""
 
     def __init__(self) -> None:
-        self._until_ms: dict[bytes, int] = {}
+        self._until_ms: dict[bytes, tuple[int, int]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -101,18 +101,19 @@ class OpenJobs:
 
     def add(self, job: bytes, deadline_ms: int) -> None:
         """A job was placed."""
-        self._until_ms[job] = deadline_ms
+        self._until_ms[job] = (deadline_ms, monotonic_ms())
         self._empty.clear()
 
-    def discard(self, job: bytes) -> None:
-        """A job ended."""
-        self._until_ms.pop(job, None)
+    def discard(self, job: bytes) -> float:
+        """A job ended; returns how long its newest attempt ran, seconds, or 0 where that is not known."""
+        found = self._until_ms.pop(job, None)
         if not self._until_ms:
             self._empty.set()
+        return (monotonic_ms() - found[1]) / 1_000 if found is not None else 0.0
 
     def forget(self, now_ms: int) -> None:
         """Drop jobs whose deadline is over: nobody will end them here."""
-        for job in [job for job, until_ms in self._until_ms.items() if until_ms < now_ms]:
+        for job in [job for job, (until_ms, _start_ms) in self._until_ms.items() if until_ms < now_ms]:
             self.discard(job)
 
     async def wait_empty(self) -> None:

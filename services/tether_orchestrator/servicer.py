@@ -142,8 +142,8 @@ class ControlServicer(ControlServiceServicer):
         try:
             for name in self._fleet.workers():
                 yield WatchWorkersResponse(worker=self._fleet.worker(name))
-            while True:
-                for name in await watcher.take():
+            while changed := await watcher.take():
+                for name in changed:
                     yield WatchWorkersResponse(worker=self._fleet.worker(name))
                 await asyncio.sleep(_WATCH_PAUSE_S)
         finally:

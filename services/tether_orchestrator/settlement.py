@@ -154,21 +154,23 @@ class Settlement:
     def _written(self, end: End, row: JobRow) -> None:
         """Tell those who did not write it."""
         OUTCOMES.labels(row.state.name.lower()).inc()
-        self._open.discard(end.job)
+        took_s = self._open.discard(end.job)
         if end.gateway != row.driver.node:
             told = JobOutcome(job_id=end.job, epoch=row.epoch, outcome=JobState.ValueType(row.state))
             self._sessions.outcome(row.driver.session, told)
         if end.worker != row.worker.node:
             self._workers.tell(row.worker.node, end.job, row.epoch, row.state)
-        self._learn(end, row)
+        self._learn(end, row, took_s)
 
-    def _learn(self, end: End, row: JobRow) -> None:
-        """Breakers see how the job ended and how long it took per token."""
-        took_s = max(0, (row.ended_ms or row.created_ms) - row.created_ms) / 1_000
+    def _learn(self, end: End, row: JobRow, took_s: float) -> None:
+        """Breakers see answers and faults, not what clients called off."""
+        failed = is_fault(end.outcome, end.error)
+        if not failed and row.state is not State.DONE:
+            return
         changed = self._scheduler.ended(
             row.subject.model,
             row.worker.node,
-            failed=is_fault(end.outcome, end.error),
+            failed=failed,
             s_per_token=took_s / max(1, row.settled.output_tokens),
         )
         if changed is not None:

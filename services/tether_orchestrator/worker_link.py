@@ -51,7 +51,7 @@ class WorkerLinks:
         report = link.peer.report
         if report is None:
             raise TetherError(Reason.LINK_PROTOCOL, "a worker's hello needs its report")
-        self._doubt.heard(link.peer.node_id)
+        self._doubt.heard(link.peer.node_id, link.peer.incarnation)
         self._report(link, report.SerializeToString())
         _log.info("worker_linked", worker=link.peer.node_id, incarnation=link.peer.incarnation)
 
@@ -59,8 +59,10 @@ class WorkerLinks:
         """A worker's link ended."""
         self.outbox.forget(link)
         worker = link.peer.node_id
-        if self.book.of(worker) is not None:
-            return  # a newer link stands
+        newer = self.book.of(worker)
+        if newer is not None:
+            self._doubt.replaced(worker, link.peer.incarnation, newer.peer.incarnation)
+            return
         self._fleet.suspect(worker)
         _log.warning("worker_link_lost", worker=worker, why=why)
         self._doubt.lost(worker, link.peer.incarnation)

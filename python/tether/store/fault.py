@@ -18,6 +18,7 @@ _WORDS: Mapping[int, str] = {
     sqlite3.SQLITE_IOERR: "the disk under the store fails",
     sqlite3.SQLITE_BUSY: "another process uses the store",
     sqlite3.SQLITE_LOCKED: "another process uses the store",
+    sqlite3.SQLITE_INTERRUPT: "the read took too long",
     sqlite3.SQLITE_PERM: "the store may not be opened: check the rights on its file",
 }
 _PRIMARY_MASK = 0xFF  # extended result codes keep the primary one in the low byte

@@ -72,7 +72,7 @@ def _commit(connection: sqlite3.Connection, writes: Sequence[Call]) -> None:
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         _log.exception("store_commit_failed", calls=len(writes))
-        _roll_back(connection)
+        roll_back(connection)
         for call in writes:
             call.error = unavailable(error)
 
@@ -138,7 +138,8 @@ def _blame(error: Exception) -> Exception:
     return internal
 
 
-def _roll_back(connection: sqlite3.Connection) -> None:
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo what a failed group left, where it left anything."""
     if not connection.in_transaction:
         return
     try:

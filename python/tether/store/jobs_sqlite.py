@@ -121,7 +121,7 @@ class SqliteJobStore:
         """See `JobStore.list`."""
         number = int(state) if state is not None else 0
         values = (before or _NUMBER_MAX, tenant, tenant, number, number, max(1, min(limit, LIST_MAX)))
-        return await self._database.read(lambda connection: _page(connection, values))
+        return await self._database.browse(lambda connection: _page(connection, values))
 
     async def expire(self, limit: int) -> int:
         """See `JobStore.expire`."""
@@ -133,7 +133,7 @@ class SqliteJobStore:
 
     async def check(self) -> Sequence[str]:
         """See `JobStore.check`."""
-        return await self._database.read(jobs_keep.check)
+        return await self._database.browse(jobs_keep.check)
 
     async def close(self) -> None:
         """See `JobStore.close`."""

@@ -17,8 +17,9 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from tether.errors import Reason, TetherError
+from tether.store.browse import browse
 from tether.store.fault import is_fault, unavailable
-from tether.store.group import Call, run_group
+from tether.store.group import Call, roll_back, run_group
 from tether.store.migrate import Migration, apply
 
 _log = structlog.get_logger("tether.store")
@@ -139,6 +140,22 @@ class Sqlite:
         result: list[T] = await self._submit(Call(_once(work), (None,), self._loop.create_future(), writes=False))
         return result[0]
 
+    async def browse(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a long read on a connection and thread of its own, so that writers don't wait for it.
+
+        Args:
+            work: gets a read-only connection; it sees one committed state per statement.
+
+        Returns:
+            What `work` returned.
+
+        Raises:
+            TetherError: STORE_UNAVAILABLE, also when it takes over `BROWSE_S_MAX`.
+        """
+        if self._closed:
+            raise TetherError(Reason.STORE_UNAVAILABLE, "the store is closed")
+        return await asyncio.to_thread(browse, self._path, work)
+
     async def close(self) -> None:
         """Finish what was submitted, close the file and end the thread; idempotent."""
         if not self._closed:
@@ -189,7 +206,7 @@ class Sqlite:
         connection = self._connect()
         if connection is not None:
             while (group := self._inbox.get()) is not None:
-                run_group(connection, group)
+                _serve(connection, group)
                 self._call(self._deliver, group)
             _close(connection)
         self._call(self._ended.set)
@@ -225,6 +242,17 @@ def _cut(waiting: list[Call]) -> tuple[list[Call], list[Call]]:
         if items >= _GROUP_ITEMS_MAX:
             return waiting[: index + 1], waiting[index + 1 :]
     return waiting, []
+
+
+def _serve(connection: sqlite3.Connection, group: list[Call]) -> None:
+    """Run a group; whatever goes wrong, its callers are answered and the thread lives on."""
+    try:
+        run_group(connection, group)
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not leave callers waiting for good
+        _log.exception("store_group_failed")
+        roll_back(connection)
+        for call in group:
+            call.error = call.error or TetherError(Reason.INTERNAL, f"the store failed: {type(error).__name__}")
 
 
 def _once(work: Callable[[sqlite3.Connection], T]) -> Operation[None, T]:

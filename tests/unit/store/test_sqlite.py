@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,6 +96,41 @@ async def test_caller_that_gave_up_before_its_turn_writes_nothing(tmp_path: Path
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await database.read(count) == 0
+    await database.close()
+
+
+async def test_browse_does_not_wait_for_the_writer(tmp_path: Path) -> None:
+    database, insert = await open_at(tmp_path), Insert()
+    await database.batch(insert, [("a", 1)])
+    writing, go_on = threading.Event(), threading.Event()
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO items VALUES ('b', 1)")
+        writing.set()
+        assert go_on.wait(5)
+
+    task = asyncio.create_task(database.write(work))
+    await asyncio.to_thread(writing.wait, 5)
+    assert await database.browse(count) == 1
+    go_on.set()
+    await task
+    assert await database.browse(count) == 2
+    await database.close()
+
+
+async def test_browse_may_not_write(tmp_path: Path) -> None:
+    database = await open_at(tmp_path)
+    with pytest.raises(TetherError, match="read-only"):
+        await database.browse(lambda connection: connection.execute("DELETE FROM items").fetchall())
+    await database.close()
+
+
+async def test_browse_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tether.store.browse.BROWSE_S_MAX", 0.05)
+    database = await open_at(tmp_path)
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+    with pytest.raises(TetherError, match="too long"):
+        await database.browse(lambda connection: connection.execute(endless).fetchall())
     await database.close()
 
 
