@@ -84,7 +84,7 @@ def _examples() -> list[str]:
     from tether.cli.region import demo_folder
 
     found = json.loads((demo_folder() / "examples.json").read_text(encoding="utf-8"))
-    return [one["prompt"] for one in found]
+    return [one["prompt"] for one in found["examples"]]
 
 
 def _print_ready(region: "Region", state: Path, seconds: float) -> None:
