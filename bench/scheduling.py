@@ -4,7 +4,7 @@ Arrivals are Poisson with a fixed seed, and a latency counts from the moment a r
 sent, so that a stall is seen by all who waited for it (coordinated omission). What the mesh adds is the same request
 through gateway, orchestrator and worker less the same request sent to a standalone worker, in the same run.
 
-Run: `python -m bench.scheduling`, or `make bench`. Parts: `--only place`.
+Run: `python bench/scheduling.py`, or `make bench`.
 """
 
 import argparse
@@ -15,8 +15,9 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import placement
-from bench._common import save, spread, table
+import placement
+from _common import save, spread, table
+
 from tether.cli.operator import connect
 from tether.cli.region import demo_folder
 from tether.client.aio import Client
@@ -32,6 +33,9 @@ from tether.v1.registry_pb2 import CreateKeyRequest, CreateTenantRequest
 RATE_PER_S = 100.0  # what targets.md asks for
 SEED = 20_261_121
 MODEL = "tether-demo"
+SIZES = (100, 1_000, 10_000, 100_000)
+PLACEMENTS = 20_000
+STANDALONE = {"standalone": "true", "insecure_no_key": "true", "models": f"{MODEL}:1.0"}
 SIMULATED = {"engine": "simulated", "slots": 1024, "simulated_token_ms": 20}
 
 
@@ -127,7 +131,7 @@ async def through_region(region: ProcessRegion, count: int) -> list[dict[str, ob
     """Rows of the region: governed, direct, place, CPU."""
     key = await make_key(region)
     gateway = region.running["gateway"]
-    standalone = region.start("worker-standalone", {**SIMULATED, "standalone": "true", "insecure_no_key": "true"})
+    standalone = region.start("worker-standalone", {**SIMULATED, **STANDALONE})
     direct = await infer_latency(standalone.endpoints["worker"], "none", count, 50)
     before_s = gateway.cpu_s()
     governed = await infer_latency(gateway.endpoints["gateway"], key, count, 50)
@@ -159,12 +163,19 @@ def run_region(count: int) -> list[dict[str, object]]:
         return asyncio.run(through_region(region, count))
 
 
+def decision(workers: int) -> dict[str, object]:
+    """Row of the native placement call, over 64 models, under reports."""
+    found = placement.measure(workers, placement.MODELS, PLACEMENTS)
+    figures = {"p50": found["native_p50"], "p95": None, "p99": found["native_p99"], "n": PLACEMENTS}
+    return {"what": f"placement decision, {workers:,} workers", "unit": "us", **figures}
+
+
 def main() -> None:
     """Print the table and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2_000, help="requests per row")
     arguments = parser.parse_args()
-    rows = [row(f"placement decision, {size:,} workers", "us", figures) for size, figures in placement.decisions()]
+    rows = [decision(size) for size in SIZES]
     rows += run_region(arguments.count)
     table(f"scheduling, open loop at {RATE_PER_S:.0f} requests/s, seed {SEED}", rows)
     save("scheduling", {"rate_per_s": RATE_PER_S, "seed": SEED, "rows": rows})
