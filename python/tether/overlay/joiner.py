@@ -58,8 +58,7 @@ class Joiner:
             alone = len(self._protocol.router) == 0
             lacking = self._lacking() + (self._remembered if alone else [])
             due = self._clock.now_s() >= refresh_s
-            if await self._greet(lacking) or due:
-                await self._look_around()
+            if (await self._greet(lacking) or due) and await self._look_around():
                 refresh_s = self._clock.now_s() + self._settings.refresh_s * self._clock.jitter()
             settled = len(self._protocol.router) > 0 and not self._lacking()
             wait_s = self._settings.rejoin_first_s if settled else min(wait_s * 2, self._settings.rejoin_max_s)
@@ -85,16 +84,17 @@ class Joiner:
                 return True
         return False
 
-    async def _look_around(self) -> None:
-        """Find this node's neighbours."""
+    async def _look_around(self) -> bool:
+        """Find this node's neighbours; False where it knows nobody to ask."""
         if len(self._protocol.router) == 0:
             self._complain()
-            return
+            return False
         await Crawl(self._protocol, self._protocol.source_node.id, self._settings).contacts()
         if self._complained:
             _log.info("joined the overlay", contacts=len(self._protocol.router))
         self._complained = False
         self._joined.set()
+        return True
 
     def _complain(self) -> None:
         """Say once that nobody answers."""

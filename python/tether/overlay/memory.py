@@ -88,11 +88,15 @@ class OrderFile:
                 self._base = _open(folder / ORDERS)
 
     def load(self) -> list[tuple[bytes, int, int]]:
-        """Rows (key, incarnation, sequence), the one raised longest ago first."""
+        """Rows (key, incarnation, sequence), the one raised longest ago first.
+
+        A sequence is one less than the highest seen: the very record that held may be stored again by its writer, since
+        this storer lost it.
+        """
         if self._base is None:
             return []
         rows = self._base.execute("SELECT key, incarnation, sequence FROM highest ORDER BY raised LIMIT ?", (KEYS_MAX,))
-        return [(bytes(key), life, number) for key, life, number in rows]
+        return [(bytes(key), life, number - 1) for key, life, number in rows]
 
     def save(self, rows: list[tuple[bytes, int, int]], now_s: int) -> None:
         """Keep rows; the oldest ones go where there are too many. May run in any thread."""
