@@ -32,7 +32,7 @@ class Running:
     """
 
     state: Path
-    key: str
+    key: str = field(repr=False)
     endpoints: dict[str, str]
     pid: int
     log: Path

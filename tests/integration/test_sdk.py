@@ -20,11 +20,11 @@ PATH = os.pathsep.join([str(ROOT / "bin"), sysconfig.get_path("scripts"), os.env
 ENVIRON = os.environ | {"PATH": PATH}
 
 PYTHON = """
-import sys, sysconfig
-sys.path[:0] = [sys.argv[1], sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+import sys
+sys.path[:0] = sys.argv[1:3]  # the generated code and the packages, but no editable install
 import grpc
 from tether.v1 import infer_pb2, infer_pb2_grpc
-address, key, model, prompt = sys.argv[2:]
+address, key, model, prompt = sys.argv[3:]
 request = infer_pb2.Infer.Request(model_id=model, input={"text": prompt}, parameters={"max_tokens": 64})
 with grpc.insecure_channel(address) as channel:
     stub = infer_pb2_grpc.InferenceServiceStub(channel)
@@ -87,7 +87,8 @@ def test_go_program_gets_a_typed_error(go_program: Path, region: "Running", key:
 
 
 def test_python_sdk_streams_an_answer_without_this_repository(generated: Path, region: "Running") -> None:
-    arguments = (generated / "gen/python", region.gateway, region.key, region.model, region.prompt)
+    packages = sysconfig.get_path("purelib")
+    arguments = (generated / "gen/python", packages, region.gateway, region.key, region.model, region.prompt)
     done = run(sys.executable, "-I", "-S", "-c", PYTHON, *arguments, folder=generated)
     assert done.returncode == 0, done.stderr
     answer, _, end = done.stdout.rstrip().rpartition("\n")
