@@ -354,14 +354,14 @@ impl ChunkLogs {
         let lane = self.links.get_mut(&link)?;
         self.writer.clear();
         let mut whole = lane.outlet.fill(&mut self.writer);
-        while let (true, Some((job, epoch, body))) = (whole, lane.progress.front()) {
+        while whole && let Some((job, epoch, body)) = lane.progress.front() {
             whole = self.writer.fits(body.len());
             if whole {
                 Head::plain(*job, *epoch, kind::PROGRESS).put(self.writer.out(), body);
                 lane.progress.pop_front();
             }
         }
-        while let (true, Some(index)) = (whole, lane.ready.pop_front()) {
+        while whole && let Some(index) = lane.ready.pop_front() {
             let Some(attempt) = self.attempts.get_mut(index) else {
                 continue;
             };

@@ -1,0 +1,514 @@
+//! What the machines say to each other, one story each.
+
+use super::world::{World, job, log_settings, numbers, table_settings};
+use crate::stream::codec::{Entries, kind};
+use crate::stream::failure::{BEHIND, CANCELLED, DEADLINE, DIVERGED, UNKNOWN};
+use crate::stream::wire::{last_bytes, put_bytes, put_number};
+use crate::stream::{Action, LogSettings, OpenJob, Opening, Position, TableSettings};
+
+const DETACH: u32 = 1;
+const CANCEL: u32 = 2;
+const DONE: u32 = 2;
+const COMMITTED: u32 = 1;
+
+/// A job that runs on the link, with one reader.
+fn running(on_disconnect: u32) -> World {
+    let mut world = World::new(table_settings(), log_settings());
+    world.open(1, on_disconnect);
+    world.join(1, 10);
+    world.place(1, 1, 100);
+    world.pump();
+    assert_eq!(world.serve().len(), 1);
+    world.worker.clear();
+    world.wanted();
+    world
+}
+
+#[test]
+fn a_job_from_placement_to_commit() {
+    let mut world = running(CANCEL);
+    world.say(1, 1, 0, &[(5, "Hel"), (6, "lo")], b"");
+    world.pump();
+    assert_eq!(world.wanted(), [Action::Reader(10)]);
+    world.take_all();
+    world.say(1, 1, 0, &[(7, " 日")], b"");
+    world.end(1, 1);
+    world.pump();
+    let wanted = world.wanted();
+    assert!(
+        matches!(&wanted[..], [Action::Reader(10), Action::Commit(_, 1, _, Some(answer))]
+        if last_bytes(answer, 1) == Ok("Hello 日".as_bytes()))
+    );
+    world.take_all();
+    assert_eq!(world.readers[&10].ends, 0, "the last chunk waits for the commit");
+    let actions = world.table.committed(job(1), 1, DONE, COMMITTED);
+    assert_eq!(actions, [Action::Reader(10), Action::End(10), Action::Finish(job(1))]);
+    world.take_all();
+    assert_eq!((world.readers[&10].ends, world.readers[&10].text()), (1, "Hello 日"));
+    assert!(
+        world
+            .table
+            .stats()
+            .starts_with(&[("jobs", 0), ("closing", 0), ("readers", 0)])
+    );
+}
+
+#[test]
+fn a_reader_that_joins_late_gets_all_from_position_0() {
+    let mut world = running(CANCEL);
+    world.say(1, 1, 0, &[(1, "a"), (2, "b")], b"");
+    world.pump();
+    world.take_all();
+    world.join(1, 11);
+    world.say(1, 1, 0, &[(3, "c")], b"");
+    world.pump();
+    world.take_all();
+    assert_eq!((world.readers[&10].text(), world.readers[&11].text()), ("abc", "abc"));
+}
+
+#[test]
+fn a_long_request_waits_for_credit_and_arrives_whole() {
+    let mut world = World::new(table_settings(), log_settings());
+    world.open(1, CANCEL);
+    world.place(1, 1, 1_000_000);
+    world.pump();
+    let [Action::Start(_, _, 1, body)] = &world.worker[..] else {
+        panic!("{:?}", world.worker.len())
+    };
+    assert_eq!(last_bytes(body, 1).map(<[u8]>::len), Ok(1_000_000));
+    assert_eq!(numbers(body, 5), 262_144);
+}
+
+#[test]
+fn a_long_request_stops_where_the_worker_gives_no_credit() {
+    let stingy = LogSettings {
+        assembly_bytes_max: 100_000,
+        ..log_settings()
+    };
+    let mut world = World::new(table_settings(), stingy);
+    world.open(1, CANCEL);
+    world.place(1, 1, 1_000_000);
+    world.pump();
+    assert!(world.worker.is_empty());
+    let held = world
+        .logs
+        .stats()
+        .iter()
+        .find(|stat| stat.0 == "assembly_bytes")
+        .map(|stat| stat.1);
+    assert!(held.is_some_and(|held| (100_000..200_000).contains(&held)), "{held:?}");
+    let actions = world.table.cancel(job(1));
+    world.did(actions);
+    world.pump();
+    assert_eq!(
+        world.logs.stats().iter().find(|stat| stat.0 == "assembly_bytes"),
+        Some(&("assembly_bytes", 0))
+    );
+}
+
+#[test]
+fn a_slow_reader_stops_its_own_stream_and_no_other() {
+    let narrow = TableSettings {
+        window_bytes: 1_000,
+        ..table_settings()
+    };
+    let mut world = World::new(narrow, log_settings());
+    for number in [1, 2] {
+        world.open(number, CANCEL);
+        world.join(number, u64::from(number));
+        world.place(number, 1, 10);
+    }
+    world.pump();
+    world.serve();
+    for _ in 0..200 {
+        world.say(1, 1, 0, &[(1, "slow slow slow")], b"");
+        world.say(2, 1, 0, &[(1, "fast fast fast")], b"");
+        world.pump();
+        while world.take(2) {}
+        world.pump();
+    }
+    let (_, log, _) = world.table.look(job(1)).expect("open");
+    assert!(
+        log.end().bytes < 2_000,
+        "the window and one body, not all of {}",
+        200 * 14
+    );
+    assert_eq!(world.readers[&2].text().len(), 200 * 14);
+    for _ in 0..200 {
+        while world.take(1) {}
+        world.pump();
+    }
+    assert_eq!(world.readers[&1].text().len(), 200 * 14);
+}
+
+#[test]
+fn a_client_that_goes_under_cancel_stops_the_worker_at_once() {
+    let mut world = running(CANCEL);
+    world.say(1, 1, 0, &[(1, "ab"), (2, "c")], b"");
+    world.pump();
+    world.take_all();
+    world.wanted();
+    let actions = world.table.leave(10, world.now);
+    world.did(actions);
+    let at = Position { tokens: 2, bytes: 3 };
+    assert_eq!(world.wanted(), [Action::Abandon(job(1), 1, at), Action::Finish(job(1))]);
+    world.pump();
+    assert_eq!(world.worker, [Action::Cancel(job(1), 1)]);
+    assert!(
+        world.table.leave(10, world.now).is_empty(),
+        "leaving twice does nothing"
+    );
+}
+
+#[test]
+fn a_client_that_goes_under_detach_may_come_back_within_the_grace() {
+    let mut world = running(DETACH);
+    let actions = world.table.leave(10, 0);
+    world.did(actions);
+    assert!(world.table.tick(4_000).is_empty());
+    world.say(1, 1, 0, &[(1, "on")], b"");
+    world.now = 4_500;
+    world.pump();
+    world.join(1, 11);
+    world.take_all();
+    assert_eq!(world.readers[&11].text(), "on");
+    world.now = 9_000;
+    world.say(1, 1, 0, &[(2, "!")], b"");
+    world.pump();
+    world.take_all();
+    let actions = world.table.leave(11, 9_000);
+    assert!(actions.is_empty());
+    world.say(1, 1, 0, &[(3, "unread")], b"");
+    world.now = 13_000;
+    world.pump();
+    world.wanted();
+    world.say(1, 1, 0, &[(4, "unread")], b"");
+    world.now = 17_000;
+    world.pump();
+    assert!(world.table.tick(18_999).is_empty());
+    let at = Position { tokens: 2, bytes: 3 };
+    assert_eq!(
+        world.table.tick(19_000)[1..],
+        [Action::Abandon(job(1), 1, at), Action::Finish(job(1))]
+    );
+}
+
+#[test]
+fn a_client_that_goes_before_the_place_is_known_leaves_nothing_running() {
+    let mut world = World::new(table_settings(), log_settings());
+    world.open(1, CANCEL);
+    world.join(1, 10);
+    assert!(world.table.leave(10, 0).is_empty());
+    assert!(!world.table.known(job(1)));
+    let actions = world.table.placed(job(1), 1, 1, b"", 5);
+    assert_eq!(
+        actions,
+        [Action::Abandon(job(1), 1, Position::default()), Action::Finish(job(1))]
+    );
+    assert!(world.table.pull(1).is_none());
+}
+
+#[test]
+fn the_deadline_ends_a_job_and_its_worker() {
+    let mut world = running(DETACH);
+    let actions = world.table.tick(1_000_000);
+    world.did(actions);
+    world.pump();
+    assert_eq!(world.readers[&10].failed, [DEADLINE.serialize()]);
+    assert_eq!(world.worker, [Action::Cancel(job(1), 1)]);
+}
+
+#[test]
+fn silence_is_told_once_and_progress_that_moves_is_none() {
+    let mut world = running(DETACH);
+    let progress = |n: u64| {
+        let mut body = Vec::new();
+        put_number(&mut body, 1, 3);
+        put_number(&mut body, 2, n);
+        body
+    };
+    for (step, now) in (0..20).map(|step| (step, step * 4_000)) {
+        world.now = now;
+        world.logs.progress(job(1), 1, &progress(step));
+        world.pump();
+        assert!(world.table.tick(now + 1_000).is_empty(), "at {now}");
+    }
+    for now in (80_000..104_000).step_by(4_000) {
+        world.now = now;
+        world.logs.progress(job(1), 1, &progress(19));
+        world.pump();
+        assert!(world.table.tick(now).is_empty(), "at {now}");
+    }
+    world.now = 106_000;
+    world.logs.progress(job(1), 1, &progress(19));
+    world.pump();
+    assert_eq!(
+        world.table.tick(106_001),
+        [Action::Silent(job(1), 1)],
+        "a number that stands still is silence"
+    );
+    assert!(world.table.tick(200_000).is_empty(), "said once");
+    assert_eq!(world.table.fail(job(1), b"lost").len(), 4);
+}
+
+#[test]
+fn a_lost_link_leaves_other_links_alone() {
+    let mut world = running(DETACH);
+    world.open(2, DETACH);
+    let here = world.link;
+    let _ = world.table.placed(job(2), 1, 99, b"", 0);
+    let actions = world.table.link_lost(here);
+    assert_eq!(actions, [Action::Silent(job(1), 1)]);
+    assert!(world.table.pull(99).is_some());
+}
+
+#[test]
+fn a_hole_an_old_epoch_and_a_foreign_link_are_refused() {
+    let mut world = running(CANCEL);
+    world.say(1, 1, 0, &[(1, "a"), (2, "b")], b"");
+    let frame = world.logs.pull(1).expect("a chunk").to_vec();
+    assert!(
+        world.table.frame(77, &frame, 0).expect("well-formed").is_empty(),
+        "another link"
+    );
+    world.say(1, 1, 0, &[(3, "c")], b"");
+    let later = world.logs.pull(1).expect("a chunk").to_vec();
+    let actions = world.table.frame(1, &later, 0).expect("well-formed");
+    assert_eq!(actions[0], Action::Failed(10, DIVERGED.serialize()), "a hole");
+    assert!(
+        world.table.frame(1, &frame, 0).expect("well-formed").is_empty(),
+        "the job is over"
+    );
+}
+
+#[test]
+fn an_end_that_commits_to_something_else_is_refused() {
+    let mut world = running(CANCEL);
+    world.say(1, 1, 0, &[(1, "a")], b"");
+    let (mut body, mut receipt, mut chunk) = (Vec::new(), Vec::new(), Vec::new());
+    put_bytes(&mut body, 14, &[9; 32]);
+    put_bytes(&mut receipt, 1, &body);
+    put_number(&mut chunk, 4, 1);
+    put_bytes(&mut chunk, 14, &receipt);
+    world.logs.end(job(1), 1, &chunk, 0).expect("a last chunk");
+    world.pump();
+    assert_eq!(world.readers[&10].failed, [DIVERGED.serialize()]);
+    assert!(world.wanted().contains(&Action::Finish(job(1))));
+}
+
+#[test]
+fn a_failure_comes_after_what_was_accepted() {
+    let mut world = running(CANCEL);
+    world.say(1, 1, 0, &[(1, "so far")], b"");
+    let _ = world.logs.fail(job(1), 1, b"engine", 0);
+    world.pump();
+    let at = Position::default();
+    assert!(
+        world
+            .wanted()
+            .contains(&Action::Fail(job(1), 1, at, b"engine".to_vec()))
+    );
+    world.take_all();
+    assert_eq!(
+        (world.readers[&10].text(), &world.readers[&10].failed[..]),
+        ("so far", &[b"engine".to_vec()][..])
+    );
+    assert!(
+        world
+            .table
+            .stats()
+            .starts_with(&[("jobs", 0), ("closing", 0), ("readers", 0)])
+    );
+}
+
+#[test]
+fn a_cancelled_job_delivers_nothing_more() {
+    let mut world = running(CANCEL);
+    world.say(1, 1, 0, &[(1, "unseen")], b"");
+    world.pump();
+    let actions = world.table.cancel(job(1));
+    world.did(actions);
+    world.take_all();
+    assert_eq!(
+        (world.readers[&10].text(), &world.readers[&10].failed[..]),
+        ("", &[CANCELLED.serialize()][..])
+    );
+}
+
+#[test]
+fn control_passes_bulk() {
+    let mut world = running(CANCEL);
+    for token in 0..20_000 {
+        world.say(1, 1, 0, &[(token, "many words ")], b"");
+    }
+    let _ = world.logs.progress(job(1), 1, b"\x08\x04");
+    let frame = world.logs.pull(1).expect("a frame").to_vec();
+    let first = Entries::open(&frame).expect("well-formed").next().expect("an entry").0;
+    assert_eq!(first.kind, kind::PROGRESS);
+}
+
+#[test]
+fn jobs_take_turns_in_a_frame() {
+    let mut world = running(CANCEL);
+    world.open(2, CANCEL);
+    world.place(2, 1, 10);
+    world.pump();
+    world.serve();
+    for token in 0..10_000 {
+        world.say(1, 1, 0, &[(token, "many words ")], b"");
+    }
+    world.say(2, 1, 0, &[(1, "few")], b"");
+    let frame = world.logs.pull(1).expect("a frame").to_vec();
+    let jobs: Vec<_> = Entries::open(&frame)
+        .expect("well-formed")
+        .map(|(head, _)| head.job)
+        .collect();
+    assert!(jobs.contains(&job(2)), "{jobs:?}");
+}
+
+#[test]
+fn an_attempt_goes_on_unread_for_its_grace() {
+    let mut world = running(DETACH);
+    world.logs.link_lost(1);
+    assert!(world.logs.tick(0).is_empty());
+    world.say(1, 1, 0, &[(1, "unread")], b"");
+    assert!(world.logs.tick(999).is_empty());
+    let back = Opening {
+        job: job(1),
+        epoch: 1,
+        link: 5,
+        tenant: "acme",
+        credit_bytes: 1_000,
+        position: Position::default(),
+    };
+    assert_eq!(world.logs.attach(&back), [Action::Link(5)]);
+    assert!(world.logs.pull(5).is_some(), "it is replayed");
+    world.logs.link_lost(5);
+    assert!(world.logs.tick(2_000).is_empty());
+    assert_eq!(world.logs.tick(3_000), [Action::Cancel(job(1), 1)]);
+    assert!(world.logs.tick(9_000).is_empty(), "said once");
+}
+
+#[test]
+fn another_tenant_or_place_is_refused() {
+    let mut world = running(DETACH);
+    let mut who = Opening {
+        job: job(1),
+        epoch: 1,
+        link: 5,
+        tenant: "other",
+        credit_bytes: 1_000,
+        position: Position::default(),
+    };
+    let mut refusal = |who: &Opening<'_>| {
+        let _ = world.logs.attach(who);
+        let frame = world.logs.pull(5).expect("an answer").to_vec();
+        let (head, body) = Entries::open(&frame).expect("well-formed").next().expect("an entry");
+        (head.kind, body.to_vec())
+    };
+    assert_eq!(refusal(&who), (kind::FAIL, UNKNOWN.serialize()));
+    who.tenant = "acme";
+    who.position.tokens = 9;
+    assert_eq!(refusal(&who), (kind::FAIL, DIVERGED.serialize()));
+}
+
+#[test]
+fn a_log_is_kept_for_its_linger_and_then_dropped() {
+    let mut world = running(CANCEL);
+    world.end(1, 1);
+    world.pump();
+    let _ = world.logs.tick(29_999);
+    assert!(world.logs.known(job(1), 1));
+    let _ = world.logs.tick(30_000);
+    assert!(!world.logs.known(job(1), 1));
+    assert!(
+        world
+            .logs
+            .stats()
+            .starts_with(&[("logs", 0), ("running", 0), ("readers", 0)])
+    );
+}
+
+#[test]
+fn a_log_keeps_its_bound_and_fails_whom_it_leaves_behind() {
+    let small = TableSettings {
+        log_bytes_max: 10_000,
+        window_bytes: 2_000,
+        ..table_settings()
+    };
+    let mut world = World::new(small, log_settings());
+    world.open(1, CANCEL);
+    world.join(1, 10);
+    world.join(1, 11);
+    world.place(1, 1, 10);
+    world.pump();
+    world.serve();
+    for token in 0..1_000 {
+        world.say(1, 1, 0, &[(token, "many words ")], b"");
+        world.pump();
+        while world.take(10) {}
+        world.pump();
+    }
+    let (_, log, _) = world.table.look(job(1)).expect("open");
+    assert!(log.size() <= 12_000, "{}", log.size());
+    assert_eq!(world.readers[&11].failed, [BEHIND.serialize()]);
+    assert_eq!(world.readers[&10].text().len(), 11_000);
+    world.join(1, 12);
+    assert_eq!(world.readers[&12].failed, [BEHIND.serialize()]);
+}
+
+#[test]
+fn payloads_are_paused_delivered_whole_and_hashed() {
+    let mut world = running(CANCEL);
+    let payload = |byte: u8| {
+        let mut out = Vec::new();
+        put_bytes(&mut out, 2, &vec![byte; 150_000]);
+        out
+    };
+    let _ = world.logs.append_payload(job(1), 1, 0, &payload(1)).expect("fits");
+    assert!(world.logs.wanted(job(1), 1));
+    let _ = world.logs.append_payload(job(1), 1, 0, &payload(2)).expect("fits");
+    assert!(!world.logs.wanted(job(1), 1), "nobody has taken any");
+    world.pump();
+    assert!(world.logs.wanted(job(1), 1));
+    let chunk = world.table.take(10).expect("a chunk").to_vec();
+    assert_eq!(last_bytes(&chunk, 3), Ok(&payload(1)[..]));
+    let chunk = world.table.take(10).expect("a chunk").to_vec();
+    assert_eq!(last_bytes(&chunk, 3), Ok(&payload(2)[..]));
+    assert!(world.table.take(10).is_none());
+    let theirs = world.logs.chain(job(1), 1).expect("known").0;
+    assert_eq!(
+        world.table.look(job(1)).map(|(_, _, chain)| chain.digest()),
+        Some(theirs)
+    );
+}
+
+#[test]
+fn a_reading_gateway_detaches_and_abandons_nothing() {
+    let mut world = running(DETACH);
+    let open = OpenJob {
+        job: job(1),
+        driver: false,
+        keep_answer_bytes: 0,
+        on_disconnect: DETACH,
+        deadline_ms: 1_000_000,
+    };
+    let mut reading = crate::stream::StreamTable::new(table_settings());
+    reading.open(&open, 0).expect("not open");
+    let _ = reading.join(job(1), 50, b"", b"").expect("free");
+    let _ = reading.placed(job(1), 1, 8, b"", 0);
+    let attach = reading.pull(8).expect("an attach").to_vec();
+    assert!(reading.pull(8).is_none());
+    let actions = world.logs.frame(8, &attach).expect("well-formed");
+    assert!(matches!(&actions[..], [Action::Attach(8, _, 1, body)] if numbers(body, 3) == 262_144));
+    let actions = reading.leave(50, 0);
+    assert_eq!(actions, [Action::Link(8), Action::Finish(job(1))]);
+    let detach = reading.pull(8).expect("a detach").to_vec();
+    assert_eq!(
+        Entries::open(&detach)
+            .expect("well-formed")
+            .next()
+            .map(|entry| entry.0.kind),
+        Some(kind::DETACH)
+    );
+}
