@@ -160,8 +160,9 @@ def test_files_hold_one_idea() -> None:
 def test_lines_fit() -> None:
     def find(path: Path, _tree: ast.Module) -> Iterator[tuple[int, str]]:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if len(line) > LINE_CHARS_MAX:
-                yield number, f"{len(line)} characters"
+            bare = re.sub(r"\s+# (?:noqa|type: ignore).*", "", line)  # a tool's own words may stick out
+            if len(bare) > LINE_CHARS_MAX:
+                yield number, f"{len(bare)} characters"
 
     assert broken([*library(), *services(), *rust()], find) == []
 
