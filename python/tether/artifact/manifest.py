@@ -207,9 +207,8 @@ def _check_signer(manifest: pb.Manifest, trust: Verifier, at_s: float) -> None:
             refusals.append(error)
         else:
             return
-    raise _untrusted(f"is not signed by a publisher of this network: {refusals[0].message.rstrip('.')}") from refusals[
-        0
-    ]
+    why = refusals[0].message.rstrip(".")
+    raise _untrusted(f"is not signed by a publisher of this network: {why}") from refusals[0]
 
 
 def _parsed(parse: Callable[[bytes], M], raw: bytes) -> M:
