@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from importlib import import_module, resources
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tether.app import App
 from tether.config import ServiceConfig, load
 from tether.errors import Reason, TetherError
+
+if TYPE_CHECKING:
+    from tether.node.lock import FolderLock
 
 GROUP = "tether.services"
 KEY_FILE = "demo.key"
@@ -101,6 +104,8 @@ class Region:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._apps: list[App] = []
+        self._lock: FolderLock | None = None
+        self._bootstrap: tuple[str, ...] = ()
         workers = (f"worker-{number + 1}" for number in range(plan.workers))
         self._names = ["registry", "orchestrator", *workers, "gateway", "bridge"]
 
@@ -115,17 +120,25 @@ class Region:
         Raises:
             TetherError: whatever kept a service from starting.
         """
+        from tether.node.lock import FolderLock
         from tether.node.region import prepare
 
-        self._endpoints_file.unlink(missing_ok=True)
         prepare(self._plan.state, self._plan.region, self._roles())
+        self._lock = FolderLock(self._plan.state)
+        self._endpoints_file.unlink(missing_ok=True)
+        try:
+            await self._start_all()
+        except TetherError as error:
+            raise _as_typed(error) from error
+        _write_json(self._endpoints_file, self.endpoints())
+
+    async def _start_all(self) -> None:
+        """Start the registry, then the rest, while the demo key is made."""
         registry = self._build("registry", {"overlay_port": self._plan.overlay_port, **self._registry_flags()})
         await registry.start()
         self._bootstrap = (registry.endpoints()["registry-overlay"],)
         rest = [self._build(name, self._flags(name)) for name in self._names[1:]]
-        await _together([app.start() for app in rest])
-        await self._make_key()
-        _write_json(self._endpoints_file, self.endpoints())
+        await _together([self._make_key(), *(app.start() for app in rest)])
 
     def _roles(self) -> dict[str, str]:
         return {name: name.partition("-")[0] for name in self._names}
@@ -149,15 +162,17 @@ class Region:
         return {"bootstrap": self._bootstrap, **own.get(name, {})}
 
     async def _make_key(self) -> None:
-        """Make the demo tenant's key unless the folder has it."""
-        from tether.cli.operator import connect
-        from tether.v1.registry_pb2 import CreateKeyRequest
+        """Make the demo tenant's key, unless the folder has one that the registry knows."""
+        from tether.cli.operator import connect, pages
+        from tether.v1.registry_pb2 import CreateKeyRequest, ListKeysRequest
 
         path = self._plan.state / KEY_FILE
-        if path.exists():
-            return
+        kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""
         async with connect(self._plan.state, list(self._bootstrap), self._plan.region) as operator:
             access = await operator.access()
+            known = await pages(access.ListKeys, ListKeysRequest(tenant_id=TENANT), "keys")
+            if any(kept.startswith(f"tk_{key.name}_") and not key.revoked for key in known):
+                return
             made = await access.CreateKey(CreateKeyRequest(tenant_id=TENANT, label="made by tether up"))
         _write_secret(path, made.token)
 
@@ -168,10 +183,13 @@ class Region:
             await asyncio.gather(*(app.drain(grace_s) for app in self._apps if app.name.startswith(kind)))
 
     async def close(self) -> None:
-        """Stop all services, the registry last."""
-        self._endpoints_file.unlink(missing_ok=True)
+        """Stop all services, the registry last, and let the state folder go."""
         while self._apps:
             await self._apps.pop().close()
+        if self._lock is not None:
+            self._endpoints_file.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
 
     def endpoints(self) -> dict[str, str]:
         """Return host:port by name, of all services."""
@@ -184,6 +202,14 @@ class Region:
     @property
     def _endpoints_file(self) -> Path:
         return self._plan.state / ENDPOINTS_FILE
+
+
+def _as_typed(error: TetherError) -> TetherError:
+    """Name the flag of `tether up` where a service named its own."""
+    if error.reason is Reason.PORT_IN_USE and error.metadata.get("flag") == "--listen":
+        message = error.message.replace("--listen", "--gateway-port")
+        return TetherError(error.reason, message, metadata={**error.metadata, "flag": "--gateway-port"})
+    return error
 
 
 async def _together(starts: Sequence[Any]) -> None:
