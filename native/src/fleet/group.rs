@@ -74,10 +74,33 @@ impl Pool {
     }
 }
 
+/// Head of a pool in which no worker is ready.
+const NOBODY: u16 = u16::MAX;
+
+impl Group {
+    /// Least load of a ready worker of a pool.
+    pub(super) fn head(&self, pool: u32) -> Option<u16> {
+        self.heads.get(pool as usize).copied().filter(|load| *load != NOBODY)
+    }
+
+    fn add_pool(&mut self, shape: Shape) -> u32 {
+        let pool = self.pools.put(Pool {
+            shape: shape.clone(),
+            members: 0,
+            seats: BTreeSet::new(),
+        });
+        self.heads.resize(self.heads.len().max(pool as usize + 1), NOBODY);
+        self.by_shape.insert(shape, pool);
+        pool
+    }
+}
+
 /// Workers of one model version, or of one adapter on it.
 pub(super) struct Group {
     key: Box<str>,
     pub(super) pools: Slab<Pool>,
+    /// Least load of a ready worker, by pool, or `NOBODY`: side by side, because a query reads many of them.
+    heads: Vec<u16>,
     by_shape: HashMap<Shape, u32>,
     pub(super) census: Census,
     members: u32,
@@ -126,26 +149,21 @@ impl Groups {
             unreachable!("a group that has a key is there")
         };
         group.members += 1;
-        if let Some(&pool) = group.by_shape.get(&shape) {
-            group.pools.get_mut(pool).into_iter().for_each(|pool| pool.members += 1);
-            return Place { group: id, pool };
+        let known = group.by_shape.get(&shape).copied();
+        let pool = known.unwrap_or_else(|| group.add_pool(shape));
+        group.pools.get_mut(pool).into_iter().for_each(|pool| pool.members += 1);
+        if known.is_none() {
+            (group.version, self.version) = (version, version);
         }
-        let pool = group.pools.put(Pool {
-            shape: shape.clone(),
-            members: 1,
-            seats: BTreeSet::new(),
-        });
-        group.by_shape.insert(shape, pool);
-        group.version = version;
-        self.version = version;
         Place { group: id, pool }
     }
 
     fn add_group(&mut self, key: &str) -> u32 {
-        let (pools, by_shape) = (Slab::default(), HashMap::new());
+        let (pools, heads, by_shape) = (Slab::default(), Vec::new(), HashMap::new());
         let group = Group {
             key: key.into(),
             pools,
+            heads,
             by_shape,
             census: Census::default(),
             members: 0,
@@ -198,5 +216,6 @@ impl Groups {
         if let Some(Column::Ready(load)) = to {
             pool.seats.insert((load, who.0, who.1));
         }
+        group.heads[place.pool as usize] = pool.seats.first().map_or(NOBODY, |seat| seat.0);
     }
 }

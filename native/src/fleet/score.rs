@@ -88,6 +88,13 @@ impl Weights {
     }
 }
 
+/// What a load takes from the score of an idle worker.
+impl Weights {
+    pub(super) fn penalty(&self, load: u16) -> f64 {
+        self.queue - self.with_load([0.0; 9], load)[QUEUE]
+    }
+}
+
 /// The same with the tie.
 pub(super) fn with_tie(mut terms: Terms, distance: u64) -> Terms {
     terms[TIE] = TIE_WEIGHT * tie::value(distance);

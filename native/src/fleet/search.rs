@@ -17,13 +17,14 @@ const BUCKETS_MAX: usize = 64;
 /// Timers of silence that one query looks after at most; the others wait for `expire`.
 const TIMERS_MAX: usize = 64;
 
-/// A pool that a query may use, with what all its workers score.
+/// A pool that a query may use. Small, because a query reads many of them.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     /// Score of an idle worker.
     best: f64,
     pool: u32,
-    terms: Terms,
+    /// Where its terms stand in the plan.
+    terms: u32,
 }
 
 /// How the pools of a group fared in a query, best first; good for one set of shapes.
@@ -31,13 +32,15 @@ struct Line {
 pub(super) struct Plan {
     made_for: (u64, u64),
     lines: Vec<Line>,
+    /// Of all workers of a line, without queue and tie.
+    terms: Vec<Terms>,
 }
 
 /// Workers of one pool and load.
 #[derive(Clone, Copy)]
 struct Bucket {
     score: f64,
-    line: usize,
+    line: Line,
     load: u16,
 }
 
@@ -57,7 +60,9 @@ impl PartialOrd for Bucket {
 
 impl Ord for Bucket {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.score.total_cmp(&other.score).then(other.line.cmp(&self.line))
+        self.score
+            .total_cmp(&other.score)
+            .then(other.line.pool.cmp(&self.line.pool))
     }
 }
 
@@ -167,49 +172,52 @@ impl Fleet {
             return Vec::new();
         };
         if adapter {
-            return self.search(aim, group, &self.lines(aim.query, group));
+            return self.search(aim, group, &self.plan(aim.query, group));
         }
         let mut plan = aim.query.plan.lock().unwrap_or_else(PoisonError::into_inner);
         if plan.made_for != (self.id, group.version) {
-            *plan = Plan {
-                made_for: (self.id, group.version),
-                lines: self.lines(aim.query, group),
-            };
+            *plan = self.plan(aim.query, group);
         }
-        self.search(aim, group, &plan.lines)
+        self.search(aim, group, &plan)
     }
 
     /// The pools that pass the filters, best first.
-    fn lines(&self, query: &Query, group: &Group) -> Vec<Line> {
+    fn plan(&self, query: &Query, group: &Group) -> Plan {
         let passing = group
             .pools
             .iter()
             .filter(|(_, pool)| query.removes(&pool.shape).is_none());
-        let mut lines: Vec<Line> = passing.map(|(pool, found)| self.line(query, pool, found)).collect();
-        lines.sort_by(|a, b| b.best.total_cmp(&a.best));
-        lines
-    }
-
-    fn line(&self, query: &Query, pool: u32, found: &Pool) -> Line {
-        let terms = self.weights.of_shape(query, &found.shape, found.shape.adapter.value());
-        Line {
-            best: total(&self.weights.with_load(terms, 0)),
-            pool,
-            terms,
+        let mut plan = Plan {
+            made_for: (self.id, group.version),
+            ..Plan::default()
+        };
+        for (number, pool) in passing {
+            let terms = self.weights.of_shape(query, &pool.shape, pool.shape.adapter.value());
+            let best = total(&self.weights.with_load(terms, 0));
+            plan.lines.push(Line {
+                best,
+                pool: number,
+                terms: u32::try_from(plan.terms.len()).unwrap_or(u32::MAX),
+            });
+            plan.terms.push(terms);
         }
+        plan.lines.sort_by(|a, b| b.best.total_cmp(&a.best));
+        plan
     }
 
-    fn search(&self, aim: &Aim<'_>, group: &Group, lines: &[Line]) -> Vec<Found> {
+    fn search(&self, aim: &Aim<'_>, group: &Group, plan: &Plan) -> Vec<Found> {
+        let (mut next, mut opened) = (plan.lines.iter(), 0);
         let mut best = Best {
             k: aim.k,
             found: Vec::with_capacity(aim.k + 1),
         };
-        let mut buckets = BinaryHeap::with_capacity(16);
-        let (mut next, mut opened) = (0, 0);
+        let mut buckets: BinaryHeap<Bucket> = BinaryHeap::with_capacity(32);
         loop {
-            while next < lines.len() && buckets.peek().is_none_or(|b: &Bucket| lines[next].best >= b.score) {
-                buckets.extend(self.bucket(group, lines, next, 0));
-                next += 1;
+            let hopeful =
+                |line: &Line, buckets: &BinaryHeap<Bucket>| buckets.peek().is_none_or(|b| line.best >= b.score);
+            while let Some(line) = next.as_slice().first().filter(|line| hopeful(line, &buckets)) {
+                buckets.extend(group.head(line.pool).map(|load| self.bucket(*line, load)));
+                next.next();
             }
             let Some(bucket) = buckets.pop() else { return best.found };
             let enough = best.found.len() >= aim.k && opened >= BUCKETS_MAX;
@@ -217,27 +225,35 @@ impl Fleet {
                 return best.found;
             }
             opened += 1;
-            self.open(aim, group, &lines[bucket.line], bucket.load, &mut best);
+            let Some(pool) = group.pools.get(bucket.line.pool) else {
+                continue;
+            };
+            self.open(
+                aim,
+                pool,
+                plan.terms[bucket.line.terms as usize],
+                bucket.load,
+                &mut best,
+            );
             buckets.extend(
-                bucket
-                    .load
-                    .checked_add(1)
-                    .and_then(|load| self.bucket(group, lines, bucket.line, load)),
+                pool.load_from(bucket.load + 1)
+                    .map(|load| self.bucket(bucket.line, load)),
             );
         }
     }
 
-    /// The least busy workers of a pool from a load on.
-    fn bucket(&self, group: &Group, lines: &[Line], line: usize, least: u16) -> Option<Bucket> {
-        let load = group.pools.get(lines[line].pool)?.load_from(least)?;
-        let score = total(&self.weights.with_load(lines[line].terms, load));
-        Some(Bucket { score, line, load })
+    /// The workers of a pool and load.
+    fn bucket(&self, line: Line, load: u16) -> Bucket {
+        Bucket {
+            score: line.best - self.weights.penalty(load),
+            line,
+            load,
+        }
     }
 
     /// Add the workers of a bucket that come nearest after the probes.
-    fn open(&self, aim: &Aim<'_>, group: &Group, line: &Line, load: u16, best: &mut Best) {
-        let Some(pool) = group.pools.get(line.pool) else { return };
-        let terms = self.weights.with_load(line.terms, load);
+    fn open(&self, aim: &Aim<'_>, pool: &Pool, terms: Terms, load: u16, best: &mut Best) {
+        let terms = self.weights.with_load(terms, load);
         let mut add = |point: u64, slot: u32| {
             let terms = with_tie(terms, tie::distance(&aim.probes, point));
             let known = aim.exclude.contains(&slot) || best.found.iter().any(|found| found.slot == slot);

@@ -55,6 +55,9 @@ pub struct View {
     pub report: Arc<[u8]>,
 }
 
+/// Loads are not told apart beyond: 4,095 jobs per slot. (65,535 means nobody.)
+const LOAD_MAX: u16 = u16::MAX - 1;
+
 /// Full health, in quarters.
 pub(super) const HEALTHY: u8 = 4;
 
@@ -166,7 +169,7 @@ impl Worker {
             return Column::Full;
         }
         let load = self.in_flight() * LOAD_STEPS_PER_SLOT / u64::from(self.report.slots).max(1);
-        Column::Ready(u16::try_from(load).unwrap_or(u16::MAX))
+        Column::Ready(u16::try_from(load).unwrap_or(LOAD_MAX).min(LOAD_MAX))
     }
 
     /// Its load, or the rule by which it gets no work.
