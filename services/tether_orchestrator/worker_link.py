@@ -21,6 +21,7 @@ from tether_orchestrator.task import Tasks
 
 _log = structlog.get_logger("tether.orchestrator")
 ROLES = (Role.ROLE_WORKER,)
+_OWN_DOING = frozenset({"drained", "closed"})  # this orchestrator leaves, the worker does not
 
 
 class WorkerLinks:
@@ -64,6 +65,9 @@ class WorkerLinks:
             self._doubt.replaced(worker, link.peer.incarnation, newer.peer.incarnation)
             return
         self._fleet.suspect(worker)
+        if why in _OWN_DOING:
+            _log.info("worker_link_closed", worker=worker, why=why)
+            return
         _log.warning("worker_link_lost", worker=worker, why=why)
         self._doubt.lost(worker, link.peer.incarnation)
 

@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tether.job.hold import Position
 from tether.job.repeat import Standing
-from tether.job.state import State
+from tether.job.state import State, is_open
 from tether.store.jobs import Driver, JobRow, Reservation, Subject, Worker
 
 COLUMNS = (
@@ -45,11 +46,14 @@ def find_whole(connection: sqlite3.Connection, job: bytes) -> JobRow | None:
 
 def whole(connection: sqlite3.Connection, row: Sequence[Any]) -> JobRow:
     """A row of `COLUMNS` with its receipt and answer."""
-    outcome = connection.execute(_OUTCOME, (row[1],)).fetchone()
-    return to_row(row, *(outcome or (b"", None)))
+    bare = to_row(row)
+    if is_open(bare.state):
+        return bare
+    outcome = connection.execute(_OUTCOME, (bare.subject.job,)).fetchone()
+    return replace(bare, receipt=outcome[0], answer=outcome[1]) if outcome is not None else bare
 
 
-def to_row(row: Sequence[Any], receipt: bytes = b"", answer: bytes | None = None) -> JobRow:
+def to_row(row: Sequence[Any]) -> JobRow:
     """A row of `COLUMNS`."""
     (number, job, tenant, correlation_id, retry_token, keyed, request_hash, model, version, digest, header, limit,
      state, epoch, after_epoch, attempts, entries, session, driver, worker, incarnation, address, seed,
@@ -61,7 +65,6 @@ def to_row(row: Sequence[Any], receipt: bytes = b"", answer: bytes | None = None
         subject, number, State(state), epoch, after_epoch, attempts, entries, Driver(session, driver),
         Worker(worker, incarnation, address), seed % _SEED_SPAN, held,
         Position(settled_input, settled_output, settled_bytes), created_ms, deadline_ms, ended_ms, error,
-        receipt, answer,
     )  # fmt: skip
 
 
