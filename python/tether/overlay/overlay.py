@@ -39,7 +39,7 @@ from tether.overlay.watcher import Watch, Watcher, found
 
 LOOPBACK = "127.0.0.1"  # only until the network is open to others: overlay.md §3
 QUORUM = 3  # storers that answer a look-up before the others get only a little longer
-GRACE_S = 0.05  # that little: many times a region's round trip
+GRACE_S = 0.25  # that little: a busy storer is not passed over, a dead one costs this once
 _log = structlog.get_logger("tether.overlay")
 
 __all__ = ["Announcement", "Overlay", "Watch"]

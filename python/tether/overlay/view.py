@@ -68,6 +68,8 @@ class View:
         refused = list(sifted.refused)
         allowed: list[tuple[Record, float]] = []
         for topic, record, age_s in sifted.fresh:
+            if not self._is_new(record):  # another storer told it while a credential was fetched
+                continue
             refusal = self._admission.rights(topic, record, now.wall_ms)
             if refusal is None:
                 allowed.append((record, age_s))
@@ -84,8 +86,9 @@ class View:
 
     def adopt(self, record: Record, age_s: float, now: Moment) -> list[Shift]:
         """Keep a record that this node's own storer has verified."""
-        outcome = self._put(record, age_s, now) if self._is_new(record) else []
+        outcome = self._put(record, age_s, now)
         return [] if isinstance(outcome, Refusal) else outcome
 
     def _put(self, record: Record, age_s: float, now: Moment) -> list[Shift] | Refusal:
-        return self.shelf.known(record) or self.shelf.put(record, age_s, now.now_s)
+        """Keep a verified record; one that came twice at a time is kept once."""
+        return self.shelf.put(record, age_s, now.now_s) if self._is_new(record) else []
