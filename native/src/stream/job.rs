@@ -220,7 +220,7 @@ impl Job {
             let fits = match field {
                 (2, Value::Bytes(job)) => job.is_empty() || job == self.id,
                 (3, Value::Varint(epoch)) => epoch == u64::from(self.epoch),
-                (14, Value::Bytes(output)) => output.is_empty() || output == self.chain.digest(),
+                (15, Value::Bytes(output)) => output.is_empty() || output == self.chain.digest(),
                 _ => true,
             };
             if !fits {

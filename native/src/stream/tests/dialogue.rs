@@ -286,7 +286,7 @@ fn an_end_that_commits_to_something_else_is_refused() {
     let mut world = running(CANCEL);
     world.say(1, 1, 0, &[(1, "a")], b"");
     let (mut body, mut receipt, mut chunk) = (Vec::new(), Vec::new(), Vec::new());
-    put_bytes(&mut body, 14, &[9; 32]);
+    put_bytes(&mut body, 15, &[9; 32]);
     put_bytes(&mut receipt, 1, &body);
     put_number(&mut chunk, 4, 1);
     put_bytes(&mut chunk, 14, &receipt);

@@ -225,7 +225,7 @@ impl World {
         let (mut body, mut receipt, mut chunk) = (Vec::new(), Vec::new(), Vec::new());
         put_bytes(&mut body, 2, &job(number));
         put_number(&mut body, 3, u64::from(epoch));
-        put_bytes(&mut body, 14, &digest);
+        put_bytes(&mut body, 15, &digest);
         put_bytes(&mut receipt, 1, &body);
         put_number(&mut chunk, 4, 1);
         put_bytes(&mut chunk, 14, &receipt);
