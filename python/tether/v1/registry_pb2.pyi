@@ -49,7 +49,7 @@ class Model(_message.Message):
     digest: _builtins.bytes
     """SHA-256 of the manifest, 32 bytes."""
     manifest: _builtins.bytes
-    """Serialized Manifest with its signature."""
+    """Serialized Manifest with its signature; only GetModel and PublishModel return it, lists and snapshots leave it out."""
     context_tokens: _builtins.int
     """Tokens of its context."""
     tier: _builtins.str
@@ -513,7 +513,7 @@ class Snapshot(_message.Message):
 
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___Key]:
-        """Keys with the hashes of their secrets; only gateways get them."""
+        """Keys with the hashes of their secrets; only gateways and bridges get them, which see keys in plain anyway."""
 
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
@@ -632,7 +632,7 @@ class Key(_message.Message):
     label: _builtins.str
     """Label for people, at most 127 bytes."""
     secret_sha256: _builtins.bytes
-    """SHA-256 of the secret, 32 bytes; only in snapshots for gateways."""
+    """SHA-256 of the secret, 32 bytes; only in snapshots for gateways and bridges."""
     revoked: _builtins.bool
     """Ended."""
     @_builtins.property
