@@ -341,7 +341,8 @@ async def test_list_is_newest_first_and_pages(store: JobStore) -> None:
     assert [row.subject.correlation_id for row in rest] == ["a"]
     await ended(store, done(page[0].subject.job))
     finished = await store.list(tenant="", state=State.DONE, before=0, limit=9)
-    assert [(row.subject.job, row.answer) for row in finished] == [(page[0].subject.job, None)]
+    listed = [(row.subject.job, row.receipt, row.answer) for row in finished]
+    assert listed == [(page[0].subject.job, b"receipt", None)]
 
 
 async def test_sessions_are_kept_and_left(reopen: Open) -> None:

@@ -24,7 +24,7 @@ from tether.store.jobs import (
     Session,
     Settled,
 )
-from tether.store.jobs_row import COLUMNS, find_whole, to_row
+from tether.store.jobs_row import COLUMNS, find_whole, whole
 from tether.store.migrate import load
 from tether.store.sqlite import Sqlite
 
@@ -171,4 +171,5 @@ def _sessions(connection: sqlite3.Connection) -> list[Session]:
 
 
 def _page(connection: sqlite3.Connection, values: tuple[object, ...]) -> list[JobRow]:
-    return [to_row(row) for row in connection.execute(_LIST, values)]
+    rows = connection.execute(_LIST, values).fetchall()
+    return [whole(connection, row).bare() for row in rows]
