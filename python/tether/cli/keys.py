@@ -39,10 +39,11 @@ def ls(
     print_rows([_row(one) for one in asyncio.run(run())], output)
 
 
-@app.command("create", epilog="Example:  export TETHER_KEY=$(tether keys create --tenant demo -o json | jq -r .token)")
+@app.command("create", epilog="Example:  export TETHER_KEY=$(tether keys create --tenant demo --quiet)")
 def create(
     tenant: Annotated[str, typer.Option(help="Tenant that the key acts for.")],
     label: Annotated[str, typer.Option(help="Label for people.")] = "",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the token alone.")] = False,
     state: State = None,
     bootstrap: Bootstrap = None,
     region: Region = "local",
@@ -59,6 +60,9 @@ def create(
             return await access.CreateKey(CreateKeyRequest(tenant_id=tenant, label=label))
 
     made = asyncio.run(run())
+    if quiet:
+        typer.echo(made.token)
+        return
     print_object({**_row(made.key), "token": made.token}, output)
 
 
