@@ -9,7 +9,7 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 import structlog
@@ -42,7 +42,10 @@ class Peers(Protocol):
     """The registries that are there, as `tether.node.find.Peers` tells."""
 
     async def one(self, key: str) -> Peer:
-        """Return the best for `key`."""
+        """Return the best for `key`; TetherError where none comes in time."""
+
+    def fail(self, peer: Any, /) -> None:  # noqa: ANN401  whatever `one` returned
+        """Pass over one that did not answer."""
 
 
 class Channels(Protocol):
@@ -126,10 +129,12 @@ class SnapshotFollower:
                     return heard
                 await self._take(response)
                 heard = True
-        except (TimeoutError, grpc.aio.AioRpcError):
-            if heard:
-                return True
-            raise
+        except (TimeoutError, TetherError, grpc.aio.AioRpcError) as error:
+            self._peers.fail(peer)
+            if not heard:
+                raise
+            _log.info("registry is lost", registry=peer.node_id, error=type(error).__name__)
+            return True
         finally:
             call.cancel()
 

@@ -81,3 +81,8 @@ def test_error_says_whether_to_send_again(reason, wait_s, keyed, again):
 def test_error_shed_says_when():
     headers = dict(errors.headers(of(Reason.OVERLOADED, retry_after_s=0.25)))
     assert (headers["retry-after-ms"], headers["retry-after"]) == ("250", "1")
+
+
+def test_error_message_speaks_of_the_field_by_openais_name():
+    made = TetherError(Reason.INVALID_FIELD, "parameters.temperature is 9.", field="parameters.temperature")
+    assert errors.describe(made)["message"].startswith("temperature is 9.")

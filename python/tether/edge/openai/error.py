@@ -56,8 +56,9 @@ def body(error: TetherError) -> bytes:
 def describe(error: TetherError) -> dict[str, str | None]:
     """Return message, type, param and code."""
     code = _CODES.get(error.reason, error.reason.name.lower())
-    message = f"{error.message} {error.row.advice}"
-    return {"message": message, "type": _type(error), "param": param(error.field), "code": code}
+    named = param(error.field)
+    message = error.message.replace(error.field, named) if named else error.message
+    return {"message": f"{message} {error.row.advice}", "type": _type(error), "param": named, "code": code}
 
 
 def param(path: str) -> str | None:
