@@ -137,7 +137,7 @@ impl Fleet {
         let slot = self.workers.put(worker);
         self.by_id.insert(id, slot);
         self.settle(slot);
-        self.watch(slot, now_ms + self.limits.suspect_ms);
+        self.watch(slot, now_ms.saturating_add(self.limits.suspect_ms));
         Ok(room)
     }
 
@@ -266,8 +266,9 @@ impl Fleet {
             limits.suspect_ms
         };
         let (id, heard_ms) = (worker.id.clone(), worker.heard_ms);
-        if heard_ms + patience_ms > now_ms {
-            self.watch(slot, heard_ms + patience_ms);
+        let due_ms = heard_ms.saturating_add(patience_ms);
+        if due_ms > now_ms {
+            self.watch(slot, due_ms);
         } else if worker.suspect {
             self.removed.push(id);
             self.forget(slot);
@@ -275,7 +276,7 @@ impl Fleet {
             worker.suspect = true;
             self.suspected.push(id);
             self.shift(slot);
-            self.watch(slot, heard_ms + limits.remove_ms);
+            self.watch(slot, heard_ms.saturating_add(limits.remove_ms));
         }
     }
 
@@ -296,7 +297,7 @@ impl Fleet {
         worker.heard_ms = worker.heard_ms.max(now_ms);
         worker.forget_placements(now_ms.saturating_sub(limits.placed_ms_max));
         if std::mem::take(&mut worker.suspect) {
-            self.watch(slot, now_ms + limits.suspect_ms);
+            self.watch(slot, now_ms.saturating_add(limits.suspect_ms));
         }
     }
 
