@@ -26,7 +26,6 @@ class Call:
         operation: what to run; equal ones of a group run together.
         items: its items.
         future: where the caller waits.
-        writes: whether it needs the transaction.
         results: one per item, once it ran.
         error: what went wrong, or None.
     """
@@ -34,7 +33,6 @@ class Call:
     operation: Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
     items: Sequence[Any]
     future: asyncio.Future[Any]
-    writes: bool
     results: Sequence[Any] = ()
     error: Exception | None = None
 
@@ -49,19 +47,15 @@ class Call:
 
 
 def run_group(connection: sqlite3.Connection, group: Sequence[Call]) -> None:
-    """Run a group: writes in one transaction, then reads of what they committed.
+    """Run a group in one transaction.
 
     Args:
         connection: in autocommit mode.
-        group: calls; each gets its results or its error.
+        group: calls; each gets its results or its error. A caller that gave up before is left out.
     """
     live = [call for call in group if not call.future.cancelled()]
-    writes = [call for call in live if call.writes]
-    if writes:
-        _commit(connection, writes)
-    for call in live:
-        if not call.writes:
-            _read(connection, call)
+    if live:
+        _commit(connection, live)
 
 
 def _commit(connection: sqlite3.Connection, writes: Sequence[Call]) -> None:
@@ -116,16 +110,6 @@ def _run(connection: sqlite3.Connection, calls: list[Call]) -> None:
     for call in calls:
         call.results = results[start : start + len(call.items)]
         start += len(call.items)
-
-
-def _read(connection: sqlite3.Connection, call: Call) -> None:
-    try:
-        call.results = call.operation(connection, call.items)
-    except sqlite3.Error as error:
-        _log.exception("store_read_failed")
-        call.error = unavailable(error)
-    except Exception as error:  # noqa: BLE001 - it belongs to the caller, who gets it
-        call.error = _blame(error)
 
 
 def _blame(error: Exception) -> Exception:

@@ -17,10 +17,10 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from tether.errors import Reason, TetherError
-from tether.store.browse import browse
 from tether.store.fault import is_fault, unavailable
 from tether.store.group import Call, roll_back, run_group
 from tether.store.migrate import Migration, apply
+from tether.store.reader import Reader, browse
 
 _log = structlog.get_logger("tether.store")
 
@@ -57,6 +57,7 @@ class Sqlite:
     def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
         self._path = path
         self._migrations = migrations
+        self._reader = Reader(path)
         self._loop = asyncio.get_running_loop()
         self._inbox: SimpleQueue[list[Call] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"sqlite-{path.stem}", daemon=True)
@@ -107,7 +108,7 @@ class Sqlite:
         """
         if not items:
             return []
-        results: list[R_co] = await self._submit(Call(operation, items, self._loop.create_future(), writes=True))
+        results: list[R_co] = await self._submit(Call(operation, items, self._loop.create_future()))
         return results
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -122,14 +123,14 @@ class Sqlite:
         Raises:
             TetherError: STORE_UNAVAILABLE; nothing was written.
         """
-        result: list[T] = await self._submit(Call(_once(work), (None,), self._loop.create_future(), writes=True))
+        result: list[T] = await self._submit(Call(_once(work), (None,), self._loop.create_future()))
         return result[0]
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` between transactions; it sees one committed state.
+        """Run `work` beside the writer; it sees one committed state.
 
         Args:
-            work: gets the connection; must not write.
+            work: gets a read-only connection.
 
         Returns:
             What `work` returned.
@@ -137,29 +138,29 @@ class Sqlite:
         Raises:
             TetherError: STORE_UNAVAILABLE.
         """
-        result: list[T] = await self._submit(Call(_once(work), (None,), self._loop.create_future(), writes=False))
-        return result[0]
+        self._require_open()
+        return await self._reader.run(work)
 
     async def browse(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a long read on a connection and thread of its own, so that writers don't wait for it.
+        """Run a long read on a connection and thread of its own, so that point reads don't wait for it.
 
         Args:
-            work: gets a read-only connection; it sees one committed state per statement.
+            work: gets a read-only connection; it sees one committed state.
 
         Returns:
             What `work` returned.
 
         Raises:
-            TetherError: STORE_UNAVAILABLE, also when it takes over `BROWSE_S_MAX`.
+            TetherError: STORE_UNAVAILABLE, also when it takes over `READ_S_MAX`.
         """
-        if self._closed:
-            raise TetherError(Reason.STORE_UNAVAILABLE, "the store is closed")
+        self._require_open()
         return await asyncio.to_thread(browse, self._path, work)
 
     async def close(self) -> None:
         """Finish what was submitted, close the file and end the thread; idempotent."""
         if not self._closed:
             self._closed = True
+            await self._reader.close()  # before the writer, whose close then folds the log into the file
             self._kick()
             if not self._busy:
                 self._inbox.put(None)
@@ -167,8 +168,7 @@ class Sqlite:
         self._thread.join()
 
     async def _submit(self, call: Call) -> Any:  # noqa: ANN401 - the callers above give it its type
-        if self._closed:
-            raise TetherError(Reason.STORE_UNAVAILABLE, "the store is closed")
+        self._require_open()
         if self._waiting_items >= _WAITING_ITEMS_MAX:
             raise TetherError(Reason.STORE_UNAVAILABLE, "too many writes wait for the store", retry_after_s=1.0)
         self._waiting.append(call)
@@ -177,6 +177,10 @@ class Sqlite:
             self._kicked = True  # one turn of the loop later, so that callers of the same turn share the group
             self._loop.call_soon(self._kick)
         return await call.future
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise TetherError(Reason.STORE_UNAVAILABLE, "the store is closed")
 
     def _kick(self) -> None:
         """Hand the thread its next group."""

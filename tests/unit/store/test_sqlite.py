@@ -99,7 +99,8 @@ async def test_caller_that_gave_up_before_its_turn_writes_nothing(tmp_path: Path
     await database.close()
 
 
-async def test_browse_does_not_wait_for_the_writer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["read", "browse"])
+async def test_read_does_not_wait_for_the_writer(tmp_path: Path, kind: str) -> None:
     database, insert = await open_at(tmp_path), Insert()
     await database.batch(insert, [("a", 1)])
     writing, go_on = threading.Event(), threading.Event()
@@ -111,10 +112,11 @@ async def test_browse_does_not_wait_for_the_writer(tmp_path: Path) -> None:
 
     task = asyncio.create_task(database.write(work))
     await asyncio.to_thread(writing.wait, 5)
-    assert await database.browse(count) == 1
+    read = getattr(database, kind)
+    assert await read(count) == 1
     go_on.set()
     await task
-    assert await database.browse(count) == 2
+    assert await read(count) == 2
     await database.close()
 
 
@@ -126,7 +128,7 @@ async def test_browse_may_not_write(tmp_path: Path) -> None:
 
 
 async def test_browse_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tether.store.browse.BROWSE_S_MAX", 0.05)
+    monkeypatch.setattr("tether.store.reader.READ_S_MAX", 0.05)
     database = await open_at(tmp_path)
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
     with pytest.raises(TetherError, match="too long"):
@@ -170,19 +172,19 @@ async def test_open_in_a_folder_that_is_not_there_says_so(tmp_path: Path) -> Non
 
 async def test_write_to_a_full_disk_says_so_and_recovers(tmp_path: Path) -> None:
     database, insert = await open_at(tmp_path), Insert()
-    await database.read(lambda connection: connection.execute("PRAGMA max_page_count = 8").fetchall())
+    await database.write(lambda connection: connection.execute("PRAGMA max_page_count = 8").fetchall())
     big = [("x" * 4000 + str(n), 1) for n in range(100)]
     with pytest.raises(TetherError, match="full") as caught:
         await database.batch(insert, big)
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
-    await database.read(lambda connection: connection.execute("PRAGMA max_page_count = 10000").fetchall())
+    await database.write(lambda connection: connection.execute("PRAGMA max_page_count = 10000").fetchall())
     assert len(await database.batch(insert, big)) == 100
     await database.close()
 
 
 async def test_write_to_a_read_only_store_says_so(tmp_path: Path) -> None:
     database = await open_at(tmp_path)
-    await database.read(lambda connection: connection.execute("PRAGMA query_only = 1").fetchall())
+    await database.write(lambda connection: connection.execute("PRAGMA query_only = 1").fetchall())
     with pytest.raises(TetherError, match="read-only"):
         await database.batch(Insert(), [("a", 1)])
     await database.close()
