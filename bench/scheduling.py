@@ -1,6 +1,6 @@
 """Scheduling latency, from the decision to the first chunk: open-loop load against real processes.
 
-Arrivals are Poisson with a fixed seed, and a latency counts from the moment a request was due, not from when it could be
+Arrivals are Poisson with a fixed seed, and a latency counts from when a request was due, not from when it could be
 sent, so that a stall is seen by all who waited for it (coordinated omission). What the mesh adds is the same request
 through gateway, orchestrator and worker less the same request sent to a standalone worker, in the same run.
 
@@ -39,15 +39,14 @@ STANDALONE = {"standalone": "true", "insecure_no_key": "true", "models": f"{MODE
 SIMULATED = {"engine": "simulated", "slots": 1024, "simulated_token_ms": 20}
 
 
-async def open_loop(count: int, rate_per_s: float, seed: int, call: Callable[[int], Awaitable[None]]) -> list[float]:
-    """Latency of each of `count` calls in seconds, from when it was due."""
+async def open_loop(count: int, rate_per_s: float, seed: int, call: Callable[[int], Awaitable[float]]) -> list[float]:
+    """Latency of each of `count` calls in seconds: from when it was due to the moment that `call` returns."""
     rng = random.Random(seed)
     latencies = [0.0] * count
     began_s = time.perf_counter()
 
     async def one(number: int, due_s: float) -> None:
-        await call(number)
-        latencies[number] = time.perf_counter() - due_s
+        latencies[number] = await call(number) - due_s
 
     due_s = began_s
     async with asyncio.TaskGroup() as group:
@@ -58,12 +57,13 @@ async def open_loop(count: int, rate_per_s: float, seed: int, call: Callable[[in
     return latencies
 
 
-async def first_chunk(client: Client, number: int) -> None:
-    """Send a request and wait for its first text, then let it end."""
+async def first_chunk(client: Client, number: int) -> float:
+    """Send a request, read it to its end, and return when its first text came."""
+    first_s = 0.0
     async with client.stream(f"request {number}", model=MODEL, max_tokens=2, timeout_s=30) as stream:
         async for piece in stream:
-            if piece.text:
-                return
+            first_s = first_s or (time.perf_counter() if piece.text else 0.0)
+    return first_s
 
 
 async def infer_latency(address: str, key: str, count: int, warm: int) -> dict[str, float]:
@@ -87,18 +87,16 @@ async def place_latency(region: ProcessRegion, count: int) -> dict[str, float]:
     async with connect(region.folder, [region.bootstrap], region.region) as operator:
         node_id, address = await operator.find_orchestrator()
     stub = PlacementServiceStub(channels.to(node_id, address))
-    took: list[float] = []
 
-    async def one(number: int) -> None:
-        began_s = time.perf_counter()
+    async def one(number: int) -> float:
         placed = await stub.Place(_request(number), metadata=channels.metadata(node_id), timeout=10)
-        took.append(time.perf_counter() - began_s)
+        placed_s = time.perf_counter()
         done = CompleteRequest(job_id=placed.job_id, epoch=placed.placed.epoch, outcome=JOB_STATE_CANCELLED)
         await stub.Complete(done, metadata=channels.metadata(node_id), timeout=10)
+        return placed_s
 
     await open_loop(50, RATE_PER_S, SEED + 2, one)
-    took.clear()
-    await open_loop(count, RATE_PER_S, SEED + 3, lambda number: one(number + 50))
+    took = await open_loop(count, RATE_PER_S, SEED + 3, lambda number: one(number + 50))
     await channels.close()
     return in_ms(took)
 
