@@ -57,7 +57,6 @@ async def kill(node):
         task.cancel()
     node._protocol.transport.abort()
     await asyncio.sleep(0.01)  # the event loop closes the socket in its next rounds
-    node._orders.close()
     node._closed = True
 
 

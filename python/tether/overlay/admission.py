@@ -4,6 +4,7 @@ Storers and readers run the same checks; a reader trusts no storer.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 from tether.errors import TetherError
@@ -18,6 +19,8 @@ from tether.overlay.topic import check_claim, check_writer, read_topic
 CREDENTIALS_MAX = 16_384  # as `Trust` keeps; 600 bytes each
 REFUSED_MAX = 4_096  # hashes of credentials that were refused
 REFUSED_S = 30.0  # how long a refused credential is not looked at again
+
+_name = lru_cache(maxsize=16_384)(node_id)  # as many writers as credentials
 
 
 class Admission:
@@ -57,6 +60,12 @@ class Admission:
 
     def known(self, name: bytes, now_ms: int) -> Verified | None:
         """A learned credential by its hash, where it still holds."""
+        try:
+            known = self._trust.known(name, now_ms / 1_000)
+        except TetherError:
+            return None
+        if known is not None:
+            return known
         raw = self._raw.get(name)
         verified = self.learn(raw, now_ms) if raw is not None else None
         return verified if isinstance(verified, Verified) else None
@@ -70,7 +79,7 @@ class Admission:
         if isinstance(record, Refusal):
             return record
         refusal = check_window(record, self.network_id, topic, now_ms)
-        refusal = refusal or check_claim(parsed, record, node_id(record.body.node_key))
+        refusal = refusal or check_claim(parsed, record, _name(record.body.node_key))
         return refusal or (parsed, record)
 
     def rights(self, topic: Topic, record: Record, now_ms: int) -> Refusal | None:

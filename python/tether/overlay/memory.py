@@ -1,12 +1,14 @@
-"""What a node keeps on disk: its contacts (JSON) and the highest orders it saw (SQLite), both bounded.
+"""What a node keeps on disk: its contacts (JSON) and the highest orders it saw (fixed-size rows), both bounded.
 
-Nothing here is pickled, and nothing is trusted when read back: contacts prove themselves again, and a damaged file is
-begun anew.
+Nothing here is pickled, and nothing is trusted when read back: contacts prove themselves again, and what is damaged is
+left out.
 """
 
 import json
-import sqlite3
+import struct
 import threading
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,15 @@ from tether.overlay.contact import Address, Contact, read_contact
 from tether.overlay.highest import KEYS_MAX
 
 CONTACTS = "contacts.json"
-ORDERS = "orders.db"
+ORDERS = "orders.bin"
 CONTACTS_MAX = 64  # any one that lives is enough to join again
 CONTACTS_BYTES_MAX = 65_536
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS highest (
-  key BLOB PRIMARY KEY, incarnation INTEGER NOT NULL, sequence INTEGER NOT NULL, raised INTEGER NOT NULL
-) WITHOUT ROWID
-"""
+_ROW = struct.Struct(">16sQQ")
+ROW_BYTES = _ROW.size + 4
+ORDERS_BYTES_MAX = 4 * KEYS_MAX * ROW_BYTES  # 9 MiB; then what is outdated goes
+APPEND_BYTES_MAX = KEYS_MAX * ROW_BYTES  # most that one save appends
+
+Row = tuple[bytes, int, int]  # key (16 bytes), incarnation, sequence
 _log = structlog.get_logger("tether.overlay")
 
 
@@ -67,67 +70,65 @@ def _address(row: Any) -> Address | None:  # noqa: ANN401  # from a file
 
 
 class OrderFile:
-    """Remembers the highest orders over restarts.
+    """Remembers the highest orders over restarts: fixed-size rows, appended, read back by their checksums.
+
+    What a power cut tears off is lost, and no more; records' issue times protect the last seconds anyway.
 
     Args:
         folder: the node's state folder; None remembers nothing.
-
-    Raises:
-        TetherError: STATE_UNUSABLE where the folder can't be written.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._base: sqlite3.Connection | None = None
-        self._lock = threading.Lock()  # a save may still run in its thread when `close` comes
-        if folder is not None:
-            try:
-                self._base = _open(folder / ORDERS)
-            except sqlite3.DatabaseError as error:
-                _log.warning("remembered orders are damaged and begun anew", error=str(error))
-                (folder / ORDERS).unlink(missing_ok=True)
-                self._base = _open(folder / ORDERS)
+        self._path = folder / ORDERS if folder is not None else None
+        self._lock = threading.Lock()  # a save may still run in its thread when the last one comes
 
-    def load(self) -> list[tuple[bytes, int, int]]:
-        """Rows (key, incarnation, sequence), the one raised longest ago first.
+    def load(self) -> list[Row]:
+        """Rows, the one raised longest ago first; the file is written anew without what is outdated.
 
         A sequence is one less than the highest seen: the very record that held may be stored again by its writer, since
         this storer lost it.
+
+        Raises:
+            TetherError: STATE_UNUSABLE where the folder can't be written.
         """
-        if self._base is None:
+        if self._path is None or not self._path.exists():
             return []
-        rows = self._base.execute("SELECT key, incarnation, sequence FROM highest ORDER BY raised LIMIT ?", (KEYS_MAX,))
-        return [(bytes(key), life, number - 1) for key, life, number in rows]
+        rows = _newest(files.read(self._path, ORDERS_BYTES_MAX + APPEND_BYTES_MAX))
+        files.replace(self._path, _pack(rows), files.PRIVATE)
+        return [(key, life, number - 1) for key, life, number in rows]
 
-    def save(self, rows: list[tuple[bytes, int, int]], now_s: int) -> None:
-        """Keep rows; the oldest ones go where there are too many. May run in any thread."""
+    def save(self, rows: Sequence[Row]) -> None:
+        """Append rows; may run in any thread.
+
+        Raises:
+            TetherError: STATE_UNUSABLE where they can't be written.
+        """
+        if self._path is None or not rows:
+            return
         with self._lock:
-            if self._base is not None and rows:
-                self._write(self._base, rows, now_s)
-
-    def _write(self, base: sqlite3.Connection, rows: list[tuple[bytes, int, int]], now_s: int) -> None:
-        with base:
-            base.executemany(
-                "INSERT INTO highest VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-                " incarnation = excluded.incarnation, sequence = excluded.sequence, raised = excluded.raised",
-                [(*row, now_s) for row in rows],
-            )
-            base.execute(
-                "DELETE FROM highest WHERE key IN (SELECT key FROM highest ORDER BY raised DESC LIMIT -1 OFFSET ?)",
-                (KEYS_MAX,),
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            if self._base is not None:
-                self._base.close()
-                self._base = None
+            try:
+                with self._path.open("ab") as file:
+                    file.write(_pack(rows))
+                    size = file.tell()
+            except OSError as error:
+                raise files.unusable(self._path, "can't be written", error) from error
+            if size > ORDERS_BYTES_MAX:
+                files.replace(self._path, _pack(_newest(self._path.read_bytes())), files.PRIVATE)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    base = sqlite3.connect(path, check_same_thread=False)
-    base.execute("PRAGMA journal_mode = WAL")
-    base.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes, the records' issue times protect
-    base.execute(_SCHEMA)
-    base.commit()
-    return base
+def _pack(rows: Iterable[Row]) -> bytes:
+    """Rows as they stand in the file: each with the checksum of its own bytes."""
+    packed = (_ROW.pack(*row) for row in rows)
+    return b"".join(row + zlib.crc32(row).to_bytes(4, "big") for row in packed)
+
+
+def _newest(data: bytes) -> list[Row]:
+    """The last row of each key, in the order in which they were raised; rows that are damaged are left out."""
+    newest: dict[bytes, Row] = {}
+    for start in range(0, len(data) - ROW_BYTES + 1, ROW_BYTES):
+        row, check = data[start : start + _ROW.size], data[start + _ROW.size : start + ROW_BYTES]
+        if zlib.crc32(row).to_bytes(4, "big") == check:
+            key, life, number = _ROW.unpack(row)
+            newest.pop(key, None)
+            newest[key] = (key, life, number)
+    return list(newest.values())[-KEYS_MAX:]

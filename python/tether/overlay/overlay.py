@@ -5,7 +5,6 @@ This is where its parts are put together and where datagrams meet them; the deci
 
 import asyncio
 import errno
-import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tether.overlay.crawl import Crawl
 from tether.overlay.found import Change, Found
 from tether.overlay.highest import Highest
 from tether.overlay.joiner import Joiner
-from tether.overlay.memory import ContactFile, OrderFile
+from tether.overlay.memory import ContactFile, OrderFile, Row
 from tether.overlay.parts import Parts
 from tether.overlay.protocol import OverlayProtocol, Sender
 from tether.overlay.publisher import Announcement, Publisher, require_topic
@@ -209,7 +208,6 @@ class Overlay:
             remembered = self._to_save()
             await self._protocol.close()
             await asyncio.to_thread(self._save, *remembered)
-        self._orders.close()
         await asyncio.sleep(0)  # lets the transport's close run
 
     def _now(self) -> Moment:
@@ -256,15 +254,15 @@ class Overlay:
                 self._saved_s = now_s
                 await asyncio.shield(asyncio.to_thread(self._save, *self._to_save()))
 
-    def _to_save(self) -> tuple[list[Contact], list[tuple[bytes, int, int]]]:
+    def _to_save(self) -> tuple[list[Contact], list[Row]]:
         return self._protocol.router.contacts(), self._storer.shelf.highest.take_raised()
 
-    def _save(self, contacts: list[Contact], orders: list[tuple[bytes, int, int]]) -> None:
+    def _save(self, contacts: list[Contact], orders: list[Row]) -> None:
         """Write what helps after a restart; a full disk must not end the overlay."""
         try:
             self._contacts.save(contacts)
-            self._orders.save(orders, self._clock.wall_ms() // 1_000)
-        except (TetherError, sqlite3.Error) as error:
+            self._orders.save(orders)
+        except TetherError as error:
             _log.warning("contacts or orders can't be kept", error=str(error))
 
 

@@ -13,6 +13,7 @@ from tether.overlay import metrics
 from tether.overlay.admission import Admission
 from tether.overlay.budget import Budget, Rate
 from tether.overlay.contact import Address
+from tether.overlay.found import ChangeKind
 from tether.overlay.highest import Highest
 from tether.overlay.message import VALUE_BYTES_MAX
 from tether.overlay.record import Key, Record
@@ -26,6 +27,7 @@ CREDENTIALS_IN_REPLY_MAX = 12  # 600 bytes each fit into a datagram
 PAGE_BYTES = VALUE_BYTES_MAX - 64  # room for the list around the records
 STORE_EACH = Rate(per_s=100, burst=512)  # a worker with 256 models starts at once and renews every 5 s
 STORE_ALL = Rate(per_s=5_000, burst=10_000)  # about a quarter of a core of signatures
+_CHANGES = {kind: metrics.CHANGES.labels(kind.value if kind else "renewed") for kind in (None, *ChangeKind)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Storer:
         if isinstance(shifts, Refusal):
             return Stored(shifts)
         for shift in shifts:
-            metrics.CHANGES.labels(shift.kind.value if shift.kind else "renewed").inc()
+            _CHANGES[shift.kind].inc()
         return Stored(None, record, any(shift.kind is not None for shift in shifts))
 
     def fetch(self, arguments: list[Any], now: Moment) -> object:

@@ -1,6 +1,7 @@
 """What may stand on which topic, by whom, for how long: the table of overlay.md §2, a function per kind of topic."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tether import name as names
 from tether.errors import TetherError
@@ -16,6 +17,8 @@ ADDRESSES_MAX = 4  # identity.proto
 _CONTROL = frozenset({Role.ORCHESTRATOR, Role.REGISTRY, Role.ISSUER, Role.OPERATOR})
 _DRAIN = frozenset({Role.ORCHESTRATOR, Role.OPERATOR})
 _WORKER = frozenset({Role.WORKER})
+_BY_NUMBER = {int(role): frozenset({role}) for role in Role}
+_ALL = frozenset(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Rule:
     lifetime_ms_max: int
 
 
+@lru_cache(maxsize=4_096)  # a node meets few topics, each again with every record
 def read_topic(text: str) -> Topic | Refusal:
     """Parse a topic's name, or refuse it before any work."""
     try:
@@ -73,7 +77,7 @@ def check_writer(topic: Topic, record: Record, writer: Verified) -> Refusal | No
 
 def _rule(topic: Topic, record: Record) -> Rule | Refusal:
     if record.withdraws:
-        return Rule("", frozenset(Role), CONTROL_LIFETIME_MS_MAX)
+        return Rule("", _ALL, CONTROL_LIFETIME_MS_MAX)
     match topic.kind:
         case TopicKind.PRESENCE:
             return _presence(record.body)
@@ -120,4 +124,4 @@ def _holder(topic: Topic, body: identity_pb2.RecordBody) -> Rule | Refusal:
 
 def _as_roles(number: int) -> frozenset[Role]:
     """The role that a body claims, as the set of roles that may claim it."""
-    return frozenset(role for role in Role if role == number)
+    return _BY_NUMBER.get(number, frozenset())

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tether.overlay import message
+from tether.overlay import memory, message
 from tether.overlay.budget import Budget, Rate
 from tether.overlay.contact import Contact, dht_id, read_contact
 from tether.overlay.dead import DeadAddresses
@@ -145,25 +145,35 @@ def test_damaged_contacts_are_forgotten(tmp_path, text):
 
 def test_orders_are_kept_over_restarts(tmp_path):
     file = OrderFile(tmp_path)
-    file.save([(b"a" * 16, 1, 2), (b"b" * 16, 1, 1)], 10)
-    file.save([(b"a" * 16, 2, 1)], 11)
-    file.close()
-    file.close()
-    again = OrderFile(tmp_path)
-    assert again.load() == [(b"b" * 16, 1, 0), (b"a" * 16, 2, 0)]  # the highest itself may come once more
-    again.close()
+    file.save([(b"a" * 16, 1, 2), (b"b" * 16, 1, 1)])
+    file.save([(b"a" * 16, 2, 1)])
+    kept = [(b"b" * 16, 1, 0), (b"a" * 16, 2, 0)]  # one less: the highest itself may come once more
+    assert OrderFile(tmp_path).load() == kept
+    assert OrderFile(tmp_path).load() == kept
 
 
-def test_damaged_orders_are_begun_anew(tmp_path):
-    (tmp_path / "orders.db").write_bytes(b"no database at all" * 100)
+def test_orders_that_are_damaged_or_torn_cost_only_themselves(tmp_path):
     file = OrderFile(tmp_path)
-    assert file.load() == []
-    file.save([(b"a" * 16, 1, 1)], 1)
-    file.close()
+    file.save([(bytes([n]) * 16, 1, n + 1) for n in range(4)])
+    path = tmp_path / "orders.bin"
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(bytes(data[:-1]))
+    assert [key[0] for key, _, _ in OrderFile(tmp_path).load()] == [0, 2]
+    path.write_bytes(b"nothing of ours" * 100)
+    assert OrderFile(tmp_path).load() == []
+
+
+def test_orders_take_bounded_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "ORDERS_BYTES_MAX", 1_000)
+    file = OrderFile(tmp_path)
+    for number in range(1, 200):
+        file.save([(b"a" * 16, 1, number), (b"b" * 16, 1, number)])
+        assert (tmp_path / "orders.bin").stat().st_size <= 1_000 + 2 * memory.ROW_BYTES
+    assert file.load() == [(b"a" * 16, 1, 198), (b"b" * 16, 1, 198)]
 
 
 def test_nothing_is_kept_without_a_folder():
     file = OrderFile(None)
-    file.save([(b"a", 1, 1)], 0)
+    file.save([(b"a" * 16, 1, 1)])
     assert file.load() == []
-    file.close()
