@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _common import best_s, save, table
+from _common import best_cpu_s, best_s, save, table
 
 from tether._native import BlobDigest, Chain, sha256_many
 
@@ -38,16 +38,6 @@ def by_hashlib(blobs: list[bytes]) -> list[bytes]:
     return [hashlib.sha256(b).digest() for b in blobs]
 
 
-def cpu_s(run: Callable[[], object], rounds: int) -> float:
-    """CPU seconds, all threads together, of the best of `rounds` runs."""
-    times = []
-    for _ in range(rounds):
-        begin = time.process_time()
-        run()
-        times.append(time.process_time() - begin)
-    return min(times)
-
-
 def many(rounds: int) -> list[dict[str, object]]:
     """Mebibytes per second over many blobs, by size."""
     rows = []
@@ -58,7 +48,9 @@ def many(rounds: int) -> list[dict[str, object]]:
         one, all_cores = total / best_s(python, rounds=rounds), total / best_s(native, rounds=rounds)
         row = {"bytes": size, "hashlib_mib_s": one, "native_mib_s": all_cores}
         row |= {"of_cores_times_hashlib": all_cores / (CORES * one)}
-        rows.append({**row, "hashlib_over_native_cpu": cpu_s(python, rounds) / cpu_s(native, rounds)})
+        rows.append(
+            {**row, "hashlib_over_native_cpu": best_cpu_s(python, rounds=rounds) / best_cpu_s(native, rounds=rounds)}
+        )
     return rows
 
 

@@ -1,6 +1,8 @@
 """What does it cost to verify a record? Single and batches of the native module beside PyNaCl, in one run.
 
-Records are as long as those of the overlay. Target: 15 µs each per core in batches of 64, linear in cores.
+Records are as long as those of the overlay. Wall time on a busy machine says little of many cores: where CPU time per
+record is the same on all cores as on one, the work is linear in cores. Target: 15 µs each per core in batches of 64,
+linear in cores.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import argparse
 import os
 from functools import partial
 
-from _common import best_s, save, table
+from _common import best_cpu_s, best_s, save, table
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
@@ -60,11 +62,14 @@ def main() -> None:
         "native batch of 64, all bad": (partial(bad_indices, spoiled(some, 1)), 64),
         f"native {len(many)} on {cores} cores": (partial(bad_indices, many), len(many)),
     }
-    each_us = {name: best_s(run, rounds=rounds) / count * 1e6 for name, (run, count) in runs.items()}
-    base = each_us["PyNaCl, one by one"]
-    rows = [{"how": name, "us_each": us, "times_pynacl": base / us} for name, us in each_us.items()]
+    rows = []
+    for name, (run, count) in runs.items():
+        wall, cpu = best_s(run, rounds=rounds) / count * 1e6, best_cpu_s(run, rounds=rounds) / count * 1e6
+        rows.append({"how": name, "us_each": wall, "cpu_us_each": cpu})
+    base = rows[0]["cpu_us_each"]
+    rows = [{**row, "times_pynacl_per_core": base / row["cpu_us_each"]} for row in rows]
     table(f"Ed25519 verification, {RECORD_BYTES}-byte records, best of {rounds}", rows)
-    speedup = each_us["native batch of 64"] / rows[-1]["us_each"]
+    speedup = rows[4]["us_each"] / rows[-1]["us_each"]
     print(f"\n  all cores over one: {speedup:.2f} of {cores}")
     save("verify", {"record_bytes": RECORD_BYTES, "rounds": rounds, "rows": rows, "all_cores_over_one": speedup})
 
