@@ -1,9 +1,10 @@
 //! What comes in on a gateway's links, entry by entry.
 
 use super::codec::{Entries, Head, MORE, kind};
+use super::ending::Cause;
 use super::failure::{Failure, MALFORMED};
 use super::job::{Accepted, End};
-use super::table::{Cause, StreamTable};
+use super::table::StreamTable;
 use super::wire::Malformed;
 use super::{Action, Actions};
 

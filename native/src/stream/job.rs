@@ -6,7 +6,7 @@
 use super::codec::{Head, OPAQUE};
 use super::failure::{DIVERGED, Failure, MALFORMED};
 use super::log::{Log, Position, Unit};
-use super::logs::check_last;
+use super::piece::check_last;
 use super::wire::{Fields, Value, first_two, last_bytes, put_number};
 use super::{Chain, JobId};
 

@@ -1,6 +1,6 @@
 //! All attempts of a worker: what engines append, what links read.
 //!
-//! An engine step appends to many logs in one call and never waits; each link pulls frames in which the jobs take turns.
+//! An engine step appends to many logs in one call and never waits; each link pulls frames in which jobs take turns.
 //! Source: docs/design/streams.md §6.
 
 use super::attempt::{Attempt, Reader, Turn};
@@ -8,12 +8,11 @@ use super::codec::{FrameWriter, Head, Joiner, kind};
 use super::failure::{DIVERGED, Failure, UNKNOWN};
 use super::log::{Log, Position};
 use super::outlet::Outlet;
-use super::wire::{Fields, Malformed, Value};
+use super::piece::{Piece, check_last};
+use super::wire::Malformed;
 use super::{Action, Actions, Chain, JobId, KeyMap, Slab};
 use std::collections::VecDeque;
 
-/// Most bytes of text of one token, and of one extra: both fit one entry.
-const PIECE_BYTES_MAX: usize = 32_000;
 /// Backlog of the fastest reader over which a payload producer pauses: one first window of a gateway.
 const WANTED_BYTES: u64 = 262_144;
 
@@ -37,19 +36,6 @@ pub struct Opening<'a> {
     pub tenant: &'a str,
     pub credit_bytes: u32,
     pub position: Position,
-}
-
-/// What one engine step made of one attempt.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "named as in the stub")]
-pub struct Piece<'a> {
-    pub job: JobId,
-    pub epoch: u32,
-    pub output: u16,
-    pub ids: &'a [u32],
-    pub lengths: &'a [u32],
-    pub text: &'a [u8],
-    pub extra: &'a [u8],
 }
 
 /// One link of a worker.
@@ -207,7 +193,12 @@ impl ChunkLogs {
 
     /// Append one engine step; nothing is appended when a piece is malformed.
     pub fn append(&mut self, pieces: &[Piece<'_>]) -> Result<Actions, Malformed> {
-        pieces.iter().try_for_each(|piece| self.check(piece))?;
+        for piece in pieces {
+            let opaque = self
+                .look(piece.job, piece.epoch)
+                .is_some_and(|attempt| attempt.log.opaque());
+            piece.check(opaque)?;
+        }
         let mut actions = Vec::new();
         for piece in pieces {
             let Some(&index) = self.keys.get(&(piece.job, piece.epoch)) else {
@@ -227,32 +218,6 @@ impl ChunkLogs {
             self.wake(index, &mut actions);
         }
         Ok(actions)
-    }
-
-    fn check(&self, piece: &Piece<'_>) -> Result<(), Malformed> {
-        let text = std::str::from_utf8(piece.text).map_err(|_| Malformed("text is not UTF-8"))?;
-        if piece.ids.len() != piece.lengths.len() {
-            return Err(Malformed("as many lengths as tokens are needed"));
-        }
-        if piece.extra.len() > PIECE_BYTES_MAX || (piece.ids.is_empty() && !piece.extra.is_empty()) {
-            return Err(Malformed("extra over 32,000 bytes, or without a token"));
-        }
-        let mut end = 0usize;
-        for length in piece.lengths {
-            end += *length as usize;
-            if *length as usize > PIECE_BYTES_MAX || !text.is_char_boundary(end) {
-                return Err(Malformed("lengths do not fit the text"));
-            }
-        }
-        match (
-            end == text.len(),
-            self.look(piece.job, piece.epoch)
-                .is_some_and(|attempt| attempt.log.opaque()),
-        ) {
-            (false, _) => Err(Malformed("lengths do not fit the text")),
-            (true, true) => Err(Malformed("tokens after a payload")),
-            (true, false) => Ok(()),
-        }
     }
 
     /// Append a payload of an output without tokens.
@@ -452,23 +417,5 @@ impl ChunkLogs {
 
     pub(super) fn assembly(&self) -> usize {
         self.links.values().map(|lane| lane.joiner.held()).sum()
-    }
-}
-
-/// Whether a chunk can be the last: it has `done` and no payload.
-pub(super) fn check_last(chunk: &[u8]) -> Result<(), Malformed> {
-    let mut fields = Fields::new(chunk);
-    let mut done = false;
-    while let Some((number, value)) = fields.next_field()? {
-        match (number, value) {
-            (3, _) => return Err(Malformed("the last chunk has a payload")),
-            (4, Value::Varint(value)) => done = value != 0,
-            _ => {}
-        }
-    }
-    if done {
-        Ok(())
-    } else {
-        Err(Malformed("the last chunk is not done"))
     }
 }

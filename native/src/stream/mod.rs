@@ -8,12 +8,15 @@ mod accept;
 mod attempt;
 mod build;
 pub mod codec;
+mod ending;
 mod failure;
 mod intake;
 mod job;
+mod lane;
 mod log;
 mod logs;
 mod outlet;
+mod piece;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -22,7 +25,8 @@ pub mod wire;
 
 pub use crate::digest::Chain;
 pub use log::{Log, Position};
-pub use logs::{ChunkLogs, LogSettings, Opening, Piece};
+pub use logs::{ChunkLogs, LogSettings, Opening};
+pub use piece::Piece;
 pub use table::{OpenJob, StreamTable, TableSettings};
 pub use wire::Malformed;
 

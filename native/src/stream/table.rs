@@ -4,21 +4,16 @@
 //! Source: docs/design/streams.md §3 to §6.
 
 use super::build::{Taken, take};
-use super::codec::{FrameWriter, HEADER, Head, Joiner, MORE, kind};
-use super::failure::{BEHIND, CANCELLED, NOT_DONE, UNKNOWN};
+use super::codec::{FrameWriter, Head, kind};
+use super::ending::Cause;
+use super::failure::{BEHIND, UNKNOWN};
 use super::job::{End, Job, Reader};
+use super::lane::{Link, opening};
 use super::log::{Log, Position};
-use super::outlet::Outlet;
-use super::wire::{Malformed, put_nonzero, put_position};
+use super::wire::Malformed;
 use super::{Action, Actions, Chain, JobId, KeyMap, Slab};
-use std::collections::VecDeque;
 
-const START_CREDIT: i64 = 65_536; // a worker's first window for the body of a START: docs/design/link.md
-const TURN_BYTES: usize = 16_384; // of one START before the next one's turn: four turns fill a frame
 const ON_DISCONNECT_CANCEL: u32 = 2;
-const DONE: u32 = 2;
-const STATE_CANCELLED: u32 = 4;
-
 /// Bounds and times of a gateway's streams; the Python stub says what each means.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as in the stub")]
@@ -43,23 +38,6 @@ pub struct OpenJob {
     pub deadline_ms: u64,
 }
 
-/// A START or ATTACH that waits for room and credit.
-#[derive(Debug)]
-struct Bulk {
-    head: Head,
-    body: Vec<u8>,
-    offset: usize,
-    credit: i64,
-}
-
-/// One link of a gateway.
-#[derive(Debug, Default)]
-pub(super) struct Link {
-    pub(super) outlet: Outlet,
-    pub(super) joiner: Joiner,
-    bulk: VecDeque<Bulk>,
-}
-
 /// Counts since the start.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -67,13 +45,6 @@ pub(super) struct Counts {
     pub(super) tokens: u64,
     pub(super) trimmed: u64,
     pub(super) stale: u64,
-}
-
-/// How a job that ends without an answer is told to its driver.
-pub(super) enum Cause {
-    Abandoned,
-    Failed,
-    Cancelled,
 }
 
 /// See the module.
@@ -180,7 +151,7 @@ impl StreamTable {
             lane.forget(&id, old);
         }
         let lane = self.links.entry(link).or_default();
-        lane.bulk.push_back(bulk);
+        lane.queue(bulk);
         lane.outlet.tell(link, &mut actions);
         actions
     }
@@ -337,98 +308,6 @@ impl StreamTable {
         Some(self.writer.finish())
     }
 
-    /// The commit of a job is decided.
-    pub fn committed(&mut self, job: JobId, epoch: u32, outcome: u32, settlement: u32) -> Actions {
-        let mut actions = self.actions();
-        let Some((index, job)) = self.job(job).filter(|(_, job)| job.epoch == epoch) else {
-            return actions;
-        };
-        let End::Waiting { fields, .. } = &mut job.end else {
-            return actions;
-        };
-        if outcome == DONE {
-            let fields = std::mem::take(fields);
-            job.release(fields, settlement);
-            self.end_with(index, &mut actions);
-        } else {
-            let failure = if outcome == STATE_CANCELLED {
-                CANCELLED
-            } else {
-                NOT_DONE
-            };
-            self.end_without(index, &failure.serialize(), Cause::Cancelled, &mut actions);
-        }
-        actions
-    }
-
-    /// The last chunk may go to all readers.
-    pub(super) fn end_with(&mut self, index: usize, actions: &mut Actions) {
-        let Some(job) = self.jobs.get_mut(index) else { return };
-        for reader in &mut job.readers {
-            if !std::mem::replace(&mut reader.told, true) {
-                actions.push(Action::Reader(reader.id));
-            }
-            actions.push(Action::End(reader.id));
-        }
-        self.close(index, actions);
-    }
-
-    /// End a job without an answer: the worker is told, readers fail after what was accepted.
-    pub(super) fn end_without(&mut self, index: usize, failure: &[u8], cause: Cause, actions: &mut Actions) {
-        let Some(job) = self.jobs.get_mut(index) else { return };
-        let open = std::mem::replace(&mut job.end, End::Failed) == End::Open;
-        let (id, epoch, driver, link, at) = (job.id, job.epoch, job.driver, job.link, job.delivered());
-        actions.extend(
-            job.readers
-                .iter()
-                .map(|reader| Action::Failed(reader.id, failure.to_vec())),
-        );
-        if let (Some(link), true, false) = (link, open, matches!(cause, Cause::Failed)) {
-            let stop = if driver { kind::CANCEL } else { kind::DETACH };
-            self.say(link, Head::plain(id, epoch, stop), &[], actions);
-        }
-        match cause {
-            Cause::Abandoned if driver && epoch > 0 => actions.push(Action::Abandon(id, epoch, at)),
-            Cause::Failed if driver => actions.push(Action::Fail(id, epoch, at, failure.to_vec())),
-            _ => {}
-        }
-        self.close(index, actions);
-    }
-
-    /// The id is free again; what readers have not taken stays until they have.
-    fn close(&mut self, index: usize, actions: &mut Actions) {
-        let Some(job) = self.jobs.get_mut(index) else { return };
-        job.closed = true;
-        self.ids.remove(&job.id);
-        actions.push(Action::Finish(job.id));
-        if let Some(lane) = job.link.and_then(|link| self.links.get_mut(&link)) {
-            lane.forget(&job.id, job.epoch);
-        }
-        if job.readers.is_empty() {
-            self.jobs.remove(index);
-        }
-    }
-
-    /// End a job with a failure.
-    pub fn fail(&mut self, job: JobId, failure: &[u8]) -> Actions {
-        let mut actions = self.actions();
-        if let Some((index, _)) = self.job(job) {
-            self.end_without(index, failure, Cause::Abandoned, &mut actions);
-        }
-        actions
-    }
-
-    /// The job was cancelled: nothing more is delivered.
-    pub fn cancel(&mut self, job: JobId) -> Actions {
-        let mut actions = self.actions();
-        if let Some((index, job)) = self.job(job) {
-            let last = job.log.last();
-            job.readers.iter_mut().for_each(|reader| reader.at = last);
-            self.end_without(index, &CANCELLED.serialize(), Cause::Cancelled, &mut actions);
-        }
-        actions
-    }
-
     /// Keep a job's log within its bound; readers that are left behind fail.
     pub(super) fn bound(&mut self, index: usize, now_ms: u64, actions: &mut Actions) {
         let bytes_max = self.settings.log_bytes_max;
@@ -436,7 +315,8 @@ impl StreamTable {
         if job.log.size() <= bytes_max {
             return;
         }
-        let keep = job.log.within(bytes_max as u64 * 3 / 4).min(job.taken); // a quarter at a time: trimming moves the rest
+        let newest = job.log.within(bytes_max as u64 * 3 / 4); // a quarter at a time: trimming moves the rest
+        let keep = newest.min(job.taken);
         job.log.trim(keep);
         let behind: Vec<u64> = job
             .readers
@@ -467,77 +347,5 @@ impl StreamTable {
             ("trimmed", self.counts.trimmed),
             ("stale", self.counts.stale),
         ]
-    }
-}
-
-fn opening(job: JobId, epoch: u32, driver: bool, at: Position, window: u32, body: &[u8]) -> Bulk {
-    let (kind, position_field, credit_field) = if driver {
-        (kind::START, 3, 5)
-    } else {
-        (kind::ATTACH, 2, 3)
-    };
-    let mut body = body.to_vec();
-    put_position(&mut body, position_field, at.tokens, at.bytes);
-    put_nonzero(&mut body, credit_field, u64::from(window));
-    let mut head = Head::plain(job, epoch, kind);
-    (head.tokens, head.bytes) = (at.tokens, at.bytes);
-    Bulk {
-        head,
-        body,
-        offset: 0,
-        credit: START_CREDIT,
-    }
-}
-
-impl Link {
-    /// Credit for a START.
-    pub(super) fn credit(&mut self, head: &Head) -> bool {
-        let wanted = |bulk: &&mut Bulk| (bulk.head.job, bulk.head.epoch) == (head.job, head.epoch);
-        let found = self.bulk.iter_mut().find(wanted);
-        let bulk = found.map(|bulk| bulk.credit = bulk.credit.saturating_add(i64::from(head.credit)));
-        bulk.is_some()
-    }
-
-    /// Write starts in turns while they have credit.
-    fn fill(&mut self, writer: &mut FrameWriter) {
-        let mut idle = 0;
-        while let Some(mut bulk) = self.bulk.pop_front() {
-            let left = bulk.body.len() - bulk.offset;
-            let cut = left.min(TURN_BYTES).min(writer.room());
-            let full = !writer.fits(0) || cut < left.min(TURN_BYTES / 4);
-            if full || idle > self.bulk.len() {
-                return self.bulk.push_front(bulk);
-            }
-            if bulk.credit <= 0 {
-                idle += 1;
-                self.bulk.push_back(bulk);
-                continue;
-            }
-            idle = 0;
-            let last = cut == left;
-            bulk.head.flags = if last { 0 } else { MORE };
-            bulk.head.put(writer.out(), &bulk.body[bulk.offset..bulk.offset + cut]);
-            bulk.offset += cut;
-            bulk.credit -= cut as i64;
-            if !last {
-                self.bulk.push_back(bulk);
-            }
-        }
-    }
-
-    /// Drop what waits or arrives of an attempt.
-    pub(super) fn forget(&mut self, job: &JobId, epoch: u32) {
-        self.bulk
-            .retain(|bulk| (bulk.head.job, bulk.head.epoch) != (*job, epoch));
-        for kind in [kind::CHUNK, kind::END, kind::FAIL] {
-            self.joiner.forget(job, epoch, kind);
-        }
-    }
-
-    fn waiting(&self) -> usize {
-        self.bulk
-            .iter()
-            .map(|bulk| bulk.body.len() - bulk.offset + HEADER)
-            .sum()
     }
 }

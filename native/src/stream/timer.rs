@@ -1,8 +1,9 @@
 //! Time at a gateway: deadline, silence, commit wait, detach grace, and links that go.
 
+use super::ending::Cause;
 use super::failure::DEADLINE;
 use super::job::{End, Job};
-use super::table::{Cause, StreamTable, TableSettings};
+use super::table::{StreamTable, TableSettings};
 use super::{Action, Actions};
 
 /// What is due for a job.

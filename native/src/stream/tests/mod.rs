@@ -3,4 +3,5 @@
 mod codec;
 mod dialogue;
 mod random;
+mod worker;
 mod world;

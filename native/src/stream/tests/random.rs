@@ -163,7 +163,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_reader_gets_the_whole_answer_once(events in events(), window in prop_oneof![40u32..2_000, 50_000u32..300_000], burst in prop_oneof![4 => Just(1u64), 1 => Just(100)]) {
+    fn every_reader_gets_the_whole_answer_once(
+        events in events(),
+        window in prop_oneof![40u32..2_000, 50_000u32..300_000],
+        burst in prop_oneof![4 => Just(1u64), 1 => Just(100)],
+    ) {
         let settings = TableSettings { window_bytes: window, ..table_settings() };
         let mut world = World::new(settings, log_settings());
         let mut engine = Engine { epochs: BTreeMap::new() };

@@ -271,7 +271,7 @@ pub fn numbers(message: &[u8], wanted: u32) -> u64 {
 }
 
 impl Got {
-    /// A chunk must follow the one before: numbered without holes, beginning where that one ended, nothing after the end.
+    /// A chunk must follow the one before: numbered without holes, from where that one ended, nothing after the end.
     fn check(&mut self, chunk: &[u8]) {
         assert_eq!(self.ends, 0, "a chunk after the last");
         assert_eq!(numbers(chunk, 2), self.seq, "seq");
