@@ -26,10 +26,17 @@ class FakeGateway(InferenceServiceServicer):
     """
 
     def __init__(self, script: Script | None = None) -> None:
-        self.script: Script = script or say("Hello", " world")
+        self.script: Script = say("Hello", " world")
         self.requests: list[Infer.Request] = []
         self.metadata: list[dict[str, str | bytes]] = []
         self.deadlines_s: list[float | None] = []
+        self.left = asyncio.Event()
+        self.reset(script)
+
+    def reset(self, script: Script | None = None) -> None:
+        """Forget what was asked, and say `script` from now on."""
+        self.script = script or say("Hello", " world")
+        self.requests, self.metadata, self.deadlines_s = [], [], []
         self.left = asyncio.Event()
 
     def add_to(self, server: aio.Server) -> list[str]:
@@ -47,7 +54,7 @@ class FakeGateway(InferenceServiceServicer):
         try:
             async for chunk in self.script(request):
                 yield chunk
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             self.left.set()
             raise
 
