@@ -1,7 +1,7 @@
 //! The canonical form of a message, which its hash is taken over: docs/design/streams.md, "Request hash".
 //!
-//! Protobuf promises no one encoding of a message, so equal requests of different libraries may differ on the wire. Here
-//! every field that says something stands once, by number, with fixed widths.
+//! Protobuf promises no one encoding of a message, so equal requests of different libraries may differ on the wire.
+//! Here every field that says something stands once, by number, with fixed widths.
 
 use super::schema::{Field, Kind, Presence};
 use super::tree::{Leaf, Node};

@@ -85,7 +85,7 @@ fn weight(leaf: &Leaf<'_>) -> u64 {
     }
 }
 
-/// Hash of the canonical form, with `tenant` in place of the tenant as sent; of a sealed input only the ciphertext counts.
+/// Hash of the canonical form, with `tenant` in place of the one sent; of a sealed input only the ciphertext counts.
 fn hash<'a>(mut node: Node<'a>, tenant: &'a [u8]) -> [u8; 32] {
     node.fields
         .retain(|(number, _)| *number != 1 && HASHED.contains(number));
