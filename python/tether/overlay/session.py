@@ -53,6 +53,9 @@ class Kind(IntEnum):
     UNKNOWN = 4
 
 
+_KINDS = frozenset(Kind)
+
+
 class Session:
     """Seals and opens datagrams between this node and one peer.
 
@@ -198,7 +201,7 @@ def read_head(datagram: bytes, tag: bytes) -> Kind | Refusal:
     if len(datagram) < _HEAD.size + 8:
         return Refusal.MALFORMED
     version, kind, theirs = _HEAD.unpack_from(datagram)
-    if version != VERSION or kind not in set(Kind):
+    if version != VERSION or kind not in _KINDS:
         return Refusal.MALFORMED
     return Kind(kind) if theirs == tag else Refusal.FOREIGN
 
