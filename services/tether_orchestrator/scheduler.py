@@ -5,7 +5,7 @@ Source: docs/design/design.md §4.
 
 from collections.abc import Sequence
 
-from tether.placement.breaker import Breakers, Circuit
+from tether.placement.breaker import Breakers
 from tether.placement.query import Queries
 from tether.placement.refusal import no_candidate
 from tether.placement.resolve import Resolved, resolve
@@ -13,7 +13,7 @@ from tether.policy import Rule, evaluate
 from tether.policy import Subject as PolicySubject
 from tether.registry.catalogue import Catalogue
 from tether.store.jobs import Worker
-from tether.v1.placement_pb2 import Candidate, ExplainResponse, Header, Removed, Term
+from tether.v1.placement_pb2 import BreakerHint, Candidate, ExplainResponse, Header, Removed, Term
 from tether_orchestrator.fleet import FleetView, monotonic_ms
 from tether_orchestrator.metrics import TRIPPED
 
@@ -74,14 +74,17 @@ class Scheduler:
         """The job did not come about on the worker."""
         self._fleet.unplaced(worker.node)
 
-    def ended(self, model: str, worker: str, *, failed: bool, s_per_token: float) -> Circuit | None:
-        """A job ended on a worker; returns the breaker's new state where that changed it."""
+    def ended(self, model: str, worker: str, *, failed: bool, s_per_token: float) -> BreakerHint | None:
+        """A job ended on a worker; returns what to tell gateways where that changed a breaker."""
         region = self._fleet.region(worker)
+        if not region:
+            return None  # a dead worker's last jobs say nothing about those that live
         now_s = monotonic_ms() / 1_000
         changed = self._breakers.ended(model, region, failed=failed, s_per_token=s_per_token, now_s=now_s)
-        if changed is not None:
-            TRIPPED.labels(changed.value).inc()
-        return changed
+        if changed is None:
+            return None
+        TRIPPED.labels(changed.value).inc()
+        return BreakerHint(model_id=model, region=region, state=changed.value)
 
     def explain(self, header: Header, limit: int) -> ExplainResponse:
         """Every candidate with its terms, and every worker a rule removed.

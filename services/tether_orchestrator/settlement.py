@@ -17,7 +17,7 @@ from tether.job.hold import Position
 from tether.job.state import State
 from tether.store.jobs import Completion, JobRow, JobStore, Refused, Settled
 from tether.v1.infer_pb2 import Infer, JobState
-from tether.v1.placement_pb2 import BreakerHint, JobOutcome
+from tether.v1.placement_pb2 import JobOutcome
 from tether_orchestrator.metrics import COMMIT, OUTCOMES, UNKEPT
 from tether_orchestrator.reservation import OpenJobs
 from tether_orchestrator.scheduler import Scheduler
@@ -174,4 +174,4 @@ class Settlement:
             s_per_token=took_s / max(1, row.settled.output_tokens),
         )
         if changed is not None:
-            self._sessions.breaker(BreakerHint(model_id=row.subject.model, state=changed.value))
+            self._sessions.breaker(changed)

@@ -13,6 +13,7 @@ from grpc import aio
 from tether.errors import Reason, TetherError
 from tether.identity import Identity, Role, Trust
 from tether.identity.signature import SNAPSHOT, TICKET
+from tether.link import Kind
 from tether.node.channels import Channels
 from tether.node.region import prepare
 from tether.rpc.status import from_rpc_error
@@ -329,6 +330,37 @@ async def test_worker_commits_over_its_link_and_the_driver_is_told(region: Regio
     await session.close()
 
 
+async def test_worker_that_breaks_the_protocol_loses_its_link(region: Region) -> None:
+    worker = await region.worker()
+    worker._send(Kind.COMPLETE, b"\xff", b"j" * 16, 1)
+    await until(lambda: not _placeable(region, worker), "its link is closed")
+
+
+async def test_worker_is_asked_to_commit_again_when_the_store_cannot_be_written(region: Region) -> None:
+    worker, gateway = await region.worker(), region.stub("gateway")
+    placed = await gateway.Place(ask())
+    await read_only(region, on=True)
+    body = Link.Complete(receipt=worker.receipt(placed.job_id, 1), outcome=JobState.JOB_STATE_DONE)
+    worker.complete(placed.job_id, 1, body)
+    assert not (await worker.outcome())[2].written
+    started_s = time.monotonic()
+    with pytest.raises(TetherError, match="read-only") as caught:
+        await gateway.Place(ask("two"))
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert time.monotonic() - started_s < 1.0
+    await read_only(region, on=False)
+    worker.complete(placed.job_id, 1, body)
+    assert (await worker.outcome())[2].written
+    assert (await gateway.Place(ask("two"))).placed.epoch == 1
+    assert not await region.app._store.check()
+
+
+async def read_only(region: Region, *, on: bool) -> None:
+    """Make the store refuse writes, or take them again."""
+    pragma = f"PRAGMA query_only = {int(on)}"
+    await region.app._store._database.write(lambda connection: connection.execute(pragma).fetchall())
+
+
 async def test_worker_that_drains_gets_no_more(region: Region) -> None:
     worker, gateway = await region.worker(), region.stub("gateway")
     fleet = region.app._parts.fleet
@@ -435,6 +467,43 @@ async def test_session_of_another_node_is_refused(region: Region) -> None:
     with pytest.raises(aio.AioRpcError) as caught:
         await session.heard("beat")
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_model_that_keeps_failing_is_tried_by_one_probe_at_a_time(region: Region) -> None:
+    await region.worker(slots=100)
+    gateway = region.stub("gateway")
+    session = Session(gateway, region)
+    await session.beat()
+    for number in range(20):
+        placed = await gateway.Place(ask(f"job-{number}"))
+        failed = pb.CompleteRequest(
+            job_id=placed.job_id, epoch=1, outcome=JobState.JOB_STATE_FAILED, error="ENGINE_FAILED: broke"
+        )
+        await gateway.Complete(failed)
+    told = await session.heard("breaker")
+    assert (told.breaker.model_id, told.breaker.region, told.breaker.state) == ("demo", REGION, "open")
+    with pytest.raises(TetherError, match="failed lately"):
+        await gateway.Place(ask("refused"))
+    probe = await place_when_it_may(gateway, "probe")
+    with pytest.raises(TetherError, match="failed lately"):
+        await gateway.Place(ask("behind-the-probe"))
+    worker = region._workers[0]
+    await gateway.Complete(ending(probe, worker))
+    assert (await gateway.Place(ask("closed-again"))).placed.epoch == 1
+    await session.close()
+
+
+async def place_when_it_may(gateway: Caller, name: str) -> pb.PlaceResponse:
+    """Place again and again until a breaker lets it through."""
+    deadline_s = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline_s:
+        try:
+            return await gateway.Place(ask(name))
+        except TetherError as error:
+            if "failed lately" not in error.message:
+                raise
+        await asyncio.sleep(0.05)
+    raise AssertionError("the breaker lets no probe through")
 
 
 async def test_explain_shows_candidates_and_what_was_removed(region: Region) -> None:

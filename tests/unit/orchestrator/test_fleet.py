@@ -1,0 +1,83 @@
+"""The fleet's shell: links are proof, presence is a hint, onlookers see changes."""
+
+import asyncio
+
+import pytest
+
+from tether._native import Fleet
+from tether.v1.control_pb2 import WorkerStanding
+from tether.v1.health_pb2 import Health
+from tether.v1.identity_pb2 import Presence
+from tether_orchestrator.fleet import FleetView
+
+A, B = "a" * 52, "b" * 52
+
+
+def report(worker: str, sequence: int = 1, incarnation: int = 1) -> bytes:
+    return Health.Report(
+        worker_id=worker,
+        incarnation=incarnation,
+        sequence=sequence,
+        region="local",
+        address="127.0.0.1:9",
+        gpu_class="cpu",
+        capacity=Health.Capacity(slots=1, slots_free=1),
+    ).SerializeToString()
+
+
+@pytest.fixture
+def fleet() -> FleetView:
+    return FleetView(Fleet())
+
+
+def standing(fleet: FleetView, worker: str) -> str:
+    return WorkerStanding.Name(fleet.worker(worker).standing).removeprefix("WORKER_STANDING_")
+
+
+def test_worker_goes_through_its_standings(fleet: FleetView) -> None:
+    assert standing(fleet, A) == "DEAD"
+    fleet.announce(Presence(worker_id=A, addresses=["127.0.0.1:9"]))
+    assert standing(fleet, A) == "ANNOUNCED"
+    fleet.report(A, report(A))
+    assert standing(fleet, A) == "LIVE"
+    fleet.suspect(A)
+    assert standing(fleet, A) == "SUSPECT"
+    fleet.beat(A)
+    assert standing(fleet, A) == "LIVE"
+    fleet.drain(A)
+    assert standing(fleet, A) == "DRAINING"
+    fleet.dead(A)
+    assert standing(fleet, A) == "DEAD"
+    assert fleet.workers() == []
+
+
+def test_presence_that_ends_takes_no_linked_worker_away(fleet: FleetView) -> None:
+    fleet.announce(Presence(worker_id=A))
+    fleet.report(A, report(A))
+    fleet.withdraw(A)
+    assert standing(fleet, A) == "LIVE"
+
+
+def test_workers_are_those_linked_and_those_announced(fleet: FleetView) -> None:
+    fleet.report(B, report(B))
+    fleet.announce(Presence(worker_id=A))
+    assert fleet.workers() == [A, B]
+    assert fleet.lives(B, 1)
+    assert not fleet.lives(B, 2)
+    assert not fleet.lives(A, 1)
+
+
+def test_report_of_another_worker_is_refused(fleet: FleetView) -> None:
+    with pytest.raises(ValueError, match="."):
+        fleet.report(A, report(B))
+
+
+async def test_onlooker_sees_what_changed_once(fleet: FleetView) -> None:
+    watcher = fleet.watch()
+    fleet.report(A, report(A))
+    fleet.suspect(A)
+    fleet.report(A, report(A))  # not newer: no change
+    assert await asyncio.wait_for(watcher.take(), 1) == [A]
+    fleet.end_watches()
+    assert await asyncio.wait_for(watcher.take(), 1) == []
+    fleet.unwatch(watcher)
