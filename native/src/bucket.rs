@@ -198,7 +198,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_more_is_granted_than_burst_and_rate_allow(
-            steps in proptest::collection::vec((0_u32..4, 0.0_f64..3.0, -0.5_f64..2.0), 1..80), per_s in 0.1_f64..5.0, burst in 0.0_f64..8.0,
+            steps in proptest::collection::vec((0_u32..4, 0.0_f64..3.0, -0.5_f64..2.0), 1..80),
+            per_s in 0.1_f64..5.0,
+            burst in 0.0_f64..8.0,
         ) {
             let mut buckets = buckets(per_s, burst, 8);
             let (mut now_s, mut first_s, mut latest_s, mut granted) = (100.0_f64, f64::MAX, 0.0_f64, [0.0; 4]);

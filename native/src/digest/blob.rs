@@ -118,7 +118,9 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_and_whole_are_those_of_the_bytes_however_they_arrive(
-            data in proptest::collection::vec(any::<u8>(), 0..4_000), chunk_bytes in 1_usize..1_500, piece_bytes in 1_usize..900,
+            data in proptest::collection::vec(any::<u8>(), 0..4_000),
+            chunk_bytes in 1_usize..1_500,
+            piece_bytes in 1_usize..900,
         ) {
             let (early, (whole, pieces)) = cut(&data, chunk_bytes, piece_bytes);
             let expected: Vec<Hash> = data.chunks(piece_bytes).map(|p| Sha256::digest(p).into()).collect();

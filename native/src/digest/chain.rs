@@ -1,6 +1,6 @@
 //! The chain of a job: SHA-256 whose state can be written down and taken up on another machine, so that a cursor
-//! vouches for all that was delivered without holding it. Between blocks SHA-256 (FIPS 180-4 §6.2) is nothing but eight
-//! words and a count; with the bytes of the block begun, that is the whole state. Layout: docs/design/link.md.
+//! vouches for all that was delivered without holding it. Between blocks SHA-256 (FIPS 180-4 §6.2) is nothing but
+//! eight words and a count; with the bytes of the block begun, that is the whole state. Layout: docs/design/link.md.
 
 use super::Hash;
 use sha2::block_api::compress256;
@@ -66,7 +66,8 @@ impl Chain {
     /// A chain that goes on from a written state.
     ///
     /// # Errors
-    /// `MalformedState` when no bytes lead to it by its form: lengths disagree, or a midstate differs before a block is full.
+    /// `MalformedState` when no bytes lead to it by its form: lengths disagree, or the midstate of less
+    /// than a block is not the initial one.
     pub fn resume(state: &[u8]) -> Result<Self, MalformedState> {
         let (head, rest) = state.split_at_checked(STATE_HEAD_BYTES).ok_or(MalformedState)?;
         let mut chain = Self::new();
@@ -160,7 +161,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_chain_carried_away_at_any_points_ends_like_one_shot(
-            data in proptest::collection::vec(any::<u8>(), 0..700), cuts in proptest::collection::vec(0_usize..700, 0..8),
+            data in proptest::collection::vec(any::<u8>(), 0..700),
+            cuts in proptest::collection::vec(0_usize..700, 0..8),
         ) {
             let mut chain = Chain::new();
             let mut at = 0;
@@ -180,7 +182,9 @@ mod tests {
         }
 
         #[test]
-        fn tokens_are_their_little_endian_bytes(tokens in proptest::collection::vec(any::<u32>(), 0..90), odd in 0_usize..5) {
+        fn tokens_are_their_little_endian_bytes(
+            tokens in proptest::collection::vec(any::<u32>(), 0..90), odd in 0_usize..5,
+        ) {
             let bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
             let mut by_token = Chain::new();
             let mut by_byte = Chain::new();
@@ -192,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_resume_do_anything_but_refuse_or_repeat_them(state in proptest::collection::vec(any::<u8>(), 0..110)) {
+        fn resume_refuses_or_repeats_any_bytes(state in proptest::collection::vec(any::<u8>(), 0..110)) {
             if let Ok(chain) = Chain::resume(&state) {
                 prop_assert_eq!(chain.state(), state);
             }
