@@ -141,21 +141,24 @@ class _Draft:
 
     async def _take(self, source: Source, piece: bytes, progress: Progress | None, waiting: bytearray) -> None:
         number = self._done_bytes // PIECE_BYTES
-        if not _piece_holds(self._one, number, piece):
+        if not await _disk("fetch a file", self._verify_and_write, number, piece):
             raise corrupt(source.name, f"piece {number} of {self._one.path} is not what the manifest says")
-        await _disk("fetch a file", self._write, piece)
         del waiting[: len(piece)]
         self._done_bytes += len(piece)
         metrics.FETCHED_BYTES.inc(len(piece))
         if progress is not None:
             progress(self._one.path, self._done_bytes, self._one.size_bytes)
 
-    def _write(self, piece: bytes) -> None:
+    def _verify_and_write(self, number: int, piece: bytes) -> bool:
+        """Write a piece where it holds; hashing stays off the event loop too."""
         if self._stream is None:
             raise ValueError("the draft is closed")
+        if not _piece_holds(self._one, number, piece):
+            return False
         view = memoryview(piece)
         while view:
             view = view[self._stream.write(view) :]
+        return True
 
     def finish(self) -> None:
         """Give the file its name, read-only, once it is on the disk."""

@@ -14,6 +14,7 @@ from typing import BinaryIO, TypeVar
 
 import structlog
 
+from tether._native import BlobDigest
 from tether.artifact.digest import PIECE_BYTES, SHA256_BYTES, blob_digest, pieces_of, sha256
 from tether.artifact.fault import corrupt, from_os
 from tether.artifact.manifest import Limits
@@ -63,8 +64,8 @@ class FolderStore:
             end = _range_end(pieces.size_bytes, offset, length)
             while offset < end:
                 number = offset // PIECE_BYTES
-                piece = await _io("read a blob", _read_piece, stream, number)
-                if not pieces.holds(number, piece):
+                piece = await _io("read a blob", _read_piece, stream, pieces, number)
+                if piece is None:
                     await _io("put a blob aside", self._put_aside, place)
                     raise corrupt(self.name, f"blob {sha256.hex()} is damaged")
                 first = offset - number * PIECE_BYTES
@@ -149,13 +150,15 @@ def _open_blob(place: Path, name: bytes) -> tuple[BinaryIO, _Pieces]:
         raise corrupt("artifact folder", f"blob {name.hex()} lost the digests of its pieces") from error
 
 
-def _read_piece(stream: BinaryIO, number: int) -> bytes:
+def _read_piece(stream: BinaryIO, pieces: _Pieces, number: int) -> bytes | None:
+    """Return a piece that holds, or None; hashing stays off the event loop too."""
     stream.seek(number * PIECE_BYTES)
     parts, left = [], PIECE_BYTES
     while left and (part := stream.read(left)):
         parts.append(part)
         left -= len(part)
-    return b"".join(parts)
+    piece = b"".join(parts)
+    return piece if pieces.holds(number, piece) else None
 
 
 async def _write_draft(draft: Path, size_bytes: int, data: AsyncIterator[bytes]) -> tuple[bytes, list[bytes]]:
@@ -166,8 +169,7 @@ async def _write_draft(draft: Path, size_bytes: int, data: AsyncIterator[bytes])
         async for part in data:
             if digest.length + len(part) > size_bytes:
                 raise corrupt("the sender", f"more than the {size_bytes} bytes that were announced")
-            digest.feed(part)
-            await _io("store a blob", _write_all, stream, part)
+            await _io("store a blob", _feed_and_write, digest, stream, part)
         if digest.length != size_bytes:
             raise corrupt("the sender", f"only {digest.length} of {size_bytes} bytes came")
         await _io("store a blob", os.fsync, stream.fileno())
@@ -176,7 +178,8 @@ async def _write_draft(draft: Path, size_bytes: int, data: AsyncIterator[bytes])
     return digest.finish()
 
 
-def _write_all(stream: BinaryIO, part: bytes) -> None:
+def _feed_and_write(digest: BlobDigest, stream: BinaryIO, part: bytes) -> None:
+    digest.feed(part)
     view = memoryview(part)
     while view:
         view = view[stream.write(view) :]
