@@ -19,7 +19,7 @@ class Scripted(InferenceServiceServicer):
         self.cancelled = asyncio.Event()
         self.keys = []
 
-    async def Infer(self, request, context):  # noqa: N802
+    async def Infer(self, request, context):
         self.keys.append(dict(context.invocation_metadata())["authorization"])
         text = request.input.text
         if text == "refuse":
@@ -48,10 +48,10 @@ class Scripted(InferenceServiceServicer):
                 usage=Infer.Usage(output_tokens=seq + 1),
             )
 
-    async def Cancel(self, request, context):  # noqa: N802
+    async def Cancel(self, request, context):
         return CancelResponse(job=Job(name=request.job_id, state=JOB_STATE_CANCELLED))
 
-    async def GetJob(self, request, context):  # noqa: N802
+    async def GetJob(self, request, context):
         await abort(context, TetherError(Reason.JOB_UNKNOWN, "there is no such job"))
         return GetJobResponse()
 
