@@ -95,5 +95,5 @@ class Doubt:
 
     def _declare(self, worker: str, incarnation: int) -> None:
         LOST.inc()
-        _log.warning("worker_dead", worker=worker, incarnation=incarnation)
+        _log.info("worker_dead", worker=worker, incarnation=incarnation)
         self._dead(worker, incarnation)

@@ -12,6 +12,7 @@ import structlog
 
 from tether._native import Candidate, Census, Fleet, Query, Removed
 from tether._native import Worker as NativeWorker
+from tether.errors import Reason, TetherError
 from tether.v1.control_pb2 import Worker, WorkerStanding
 from tether.v1.health_pb2 import Health
 from tether.v1.identity_pb2 import Presence
@@ -24,6 +25,7 @@ _STANDINGS = {
     "draining": WorkerStanding.WORKER_STANDING_DRAINING,
     "ejected": WorkerStanding.WORKER_STANDING_SUSPECT,
 }
+_WATCHERS_MAX = 256  # operators and consoles; more is a leak
 _ANNOUNCED_MAX = 100_000  # presences kept of workers without a link
 REMOVE_MS = 60_000  # a link ends after 5 s of silence and removes its worker; this only bounds a fault
 
@@ -155,6 +157,11 @@ class FleetView:
         known = self._fleet.get(worker)
         return known is not None and known.incarnation == incarnation
 
+    def drains(self, worker: str) -> bool:
+        """Whether a worker finishes its jobs and is about to leave."""
+        known = self._fleet.get(worker)
+        return known is not None and known.standing == "draining"
+
     def region(self, worker: str) -> str:
         """Region of a known worker, or empty."""
         known = self._fleet.get(worker)
@@ -182,7 +189,9 @@ class FleetView:
         FLEET.labels("announced").set(len(self._announced.keys() - self._linked))
 
     def watch(self) -> Watcher:
-        """Start to look on; end with `unwatch`."""
+        """Start to look on; end with `unwatch`. TetherError OVERLOADED where too many do."""
+        if len(self._watchers) >= _WATCHERS_MAX:
+            raise TetherError(Reason.OVERLOADED, f"{_WATCHERS_MAX} watch the fleet already", retry_after_s=1.0)
         watcher = Watcher()
         self._watchers.add(watcher)
         return watcher

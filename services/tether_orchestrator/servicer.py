@@ -46,6 +46,7 @@ from tether_orchestrator.settlement import Settlement
 Context = aio.ServicerContext[Any, Any]
 _PAGE = 100  # as control.proto says
 _EXPLAIN = 20  # as placement.proto says
+_FIRST_BEAT_S = 5.0  # a session begins with a beat; a lease later nobody would believe it
 _WATCH_PAUSE_S = 0.2  # five pictures a second are smooth enough for people, and what changes in between is one change
 
 
@@ -92,7 +93,8 @@ class PlacementServicer(PlacementServiceServicer):
         self, request_iterator: AsyncIterator[SessionRequest], context: Context
     ) -> AsyncIterator[SessionResponse]:
         """See the contract."""
-        first = await anext(aiter(request_iterator), None)
+        async with asyncio.timeout(_FIRST_BEAT_S):
+            first = await anext(aiter(request_iterator), None)
         if first is None:
             return
         end = self._sessions.open(first, caller(context).node_id)

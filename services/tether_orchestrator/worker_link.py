@@ -64,12 +64,11 @@ class WorkerLinks:
         if newer is not None:
             self._doubt.replaced(worker, link.peer.incarnation, newer.peer.incarnation)
             return
+        expected = why in _OWN_DOING or self._fleet.drains(worker)
+        (_log.info if expected else _log.warning)("worker_link_ended", worker=worker, why=why)
         self._fleet.suspect(worker)
-        if why in _OWN_DOING:
-            _log.info("worker_link_closed", worker=worker, why=why)
-            return
-        _log.warning("worker_link_lost", worker=worker, why=why)
-        self._doubt.lost(worker, link.peer.incarnation)
+        if why not in _OWN_DOING:
+            self._doubt.lost(worker, link.peer.incarnation)
 
     # entries
 

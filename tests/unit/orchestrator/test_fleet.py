@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tether._native import Fleet
+from tether.errors import TetherError
 from tether.v1.control_pb2 import WorkerStanding
 from tether.v1.health_pb2 import Health
 from tether.v1.identity_pb2 import Presence
@@ -70,6 +71,13 @@ def test_workers_are_those_linked_and_those_announced(fleet: FleetView) -> None:
 def test_report_of_another_worker_is_refused(fleet: FleetView) -> None:
     with pytest.raises(ValueError, match="."):
         fleet.report(A, report(B))
+
+
+def test_onlookers_are_bounded(fleet: FleetView, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tether_orchestrator.fleet._WATCHERS_MAX", 1)
+    fleet.watch()
+    with pytest.raises(TetherError, match="OVERLOADED"):
+        fleet.watch()
 
 
 async def test_onlooker_sees_what_changed_once(fleet: FleetView) -> None:
