@@ -7,7 +7,6 @@ most others ask for one-line documentation; the rest is small talk, honest refus
 import json
 import random
 import re
-from collections.abc import Iterable, Sequence
 
 from tools.demo_model import docs, intents, slots, smalltalk
 
@@ -59,37 +58,28 @@ def small(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-def json_pair(
-    rng: random.Random, templates: dict[str, tuple[str, ...]], part: str, strange: Sequence[str] = ()
-) -> Pair:
+def json_pair(rng: random.Random, templates: dict[str, tuple[str, ...]], part: str) -> Pair:
     """Draws a sentence and its JSON."""
     intent = rng.choice(list(templates))
-    return typed(rng, sentence(slots.Slots(rng, part, strange), intent, rng.choice(templates[intent])))
+    return typed(rng, sentence(slots.Slots(rng, part), intent, rng.choice(templates[intent])))
 
 
-def strange_words(known: Iterable[tuple[str, str]]) -> list[str]:
-    """Words that have nothing to do with the sentences: those of the documentation."""
-    return sorted({word for _, text in known for word in re.findall(r"\b[a-z]{3,12}\b", text)})
-
-
-def pairs(seed: int, count: int, *, strange: bool = False) -> list[Pair]:
+def pairs(seed: int, count: int) -> list[Pair]:
     """Draws the training pairs.
 
     Args:
         seed: the same seed gives the same pairs on the same CPython release.
         count: how many.
-        strange: whether any word may fill a slot: the second stage of training.
     """
     rng = random.Random(seed)  # noqa: S311  (no secret)
     known = sorted(docs.everyday().items())
-    fillers = strange_words(known) if strange else ()
     makers = {
-        "json": lambda: json_pair(rng, intents.TRAINED, slots.SEEN, fillers),
+        "json": lambda: json_pair(rng, intents.TRAINED, slots.SEEN),
         "docs": lambda: docs.question(rng, known),
         "talk": lambda: smalltalk.talk(rng),
         "unknown": lambda: smalltalk.unknown(rng),
         "count": lambda: smalltalk.count(rng),
-        "zen": lambda: smalltalk.titled_recital(rng) if strange else smalltalk.recital(rng),
+        "zen": lambda: smalltalk.recital(rng),
     }
     kinds = rng.choices([kind for kind, _ in SHARES], [share for _, share in SHARES], k=count)
     return [makers[kind]() for kind in kinds]

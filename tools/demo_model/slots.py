@@ -6,7 +6,7 @@ a tail (`UNSEEN_SHARE`) that only the evaluation draws from.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tools.demo_model import words
 
@@ -19,7 +19,6 @@ OPERATORS = {
     "divide": ("/", "divided by", "over"),
 }
 SEEN, UNSEEN = "seen", "unseen"
-STRANGE_SHARE = 0.4
 
 Filling = tuple[str, object]
 
@@ -30,23 +29,13 @@ class Slots:
     Args:
         rng: the only source of chance.
         part: `SEEN` for training, `UNSEEN` for the evaluation.
-        strange: words that may stand in for any entry of a list, so that the second stage of training has to copy;
-            empty in the first stage and in the evaluation.
     """
 
-    def __init__(self, rng: random.Random, part: str = SEEN, strange: Sequence[str] = ()) -> None:
+    def __init__(self, rng: random.Random, part: str = SEEN) -> None:
         self.rng = rng
         self.part = part
-        self.strange = strange
 
     def pick(self, items: list[str]) -> str:
-        """Draws one entry of this part of a list, or strange words in its place."""
-        if self.strange and self.rng.random() < STRANGE_SHARE:
-            count = self.rng.choice((1, 1, 2, 3))
-            return " ".join(self.invented().lower() if self.rng.random() < 0.2 else self.rng.choice(self.strange) for _ in range(count))
-        return self.pick_plain(items)
-
-    def pick_plain(self, items: list[str]) -> str:
         """Draws one entry of this part of a list."""
         mine = [item for index, item in enumerate(items) if (index % UNSEEN_SHARE == 5) == (self.part == UNSEEN)]
         return self.rng.choice(mine)
@@ -60,11 +49,11 @@ class Slots:
 
     def name(self) -> str:
         """A first name, invented in two cases of five."""
-        return self.invented() if self.rng.random() < (0.7 if self.strange else 0.4) else self.pick_plain(words.NAMES)
+        return self.invented() if self.rng.random() < 0.4 else self.pick(words.NAMES)
 
     def place(self) -> str:
         """A town, invented in one case of three."""
-        return self.invented() if self.rng.random() < (0.7 if self.strange else 0.33) else self.pick_plain(words.PLACES)
+        return self.invented() if self.rng.random() < 0.33 else self.pick(words.PLACES)
 
     def task(self) -> str:
         """Something to do: mostly a verb and its object, drawn apart."""

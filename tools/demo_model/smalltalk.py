@@ -164,9 +164,3 @@ def count(rng: random.Random) -> tuple[str, str]:
 def recital(rng: random.Random) -> tuple[str, str]:
     """Draws a request for the Zen of Python."""
     return asked(rng, rng.choice(ZEN_ASKED)), zen()
-
-
-def titled_recital(rng: random.Random) -> tuple[str, str]:
-    """Draws a request for the Zen of Python, as often as not by its title."""
-    question, answer = recital(rng)
-    return question.replace("zen of python", "Zen of Python") if rng.random() < 0.6 else question, answer

@@ -1,7 +1,8 @@
 """Trains the demo model on one CPU core: Muon for the matrices, Adam for the rest, everything from one seed.
 
-The learning rate is constant for 60 % of the steps and falls linearly to zero in the rest. Checkpoints hold the whole
-state and the data of a step depends on seed and step alone, so a run that was stopped goes on as if it had not been.
+The learning rate is constant for 60 % of the steps and falls linearly to zero in the rest.
+Checkpoints hold the whole state and the data of a step depends on seed and step alone, so a run that was stopped goes
+on as if it had not been.
 Run it by `python -m tools.demo_model`, which sets the environment in which XLA's CPU backend is twice as fast.
 Muon: K. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
 """
@@ -28,7 +29,6 @@ ROWS, ROW_TOKENS = 8, 256  # the Zen of Python must fit a row
 PROMPT_WEIGHT = 0.1
 MUON_RATE, ADAM_RATE = 5e-3, 5e-3
 DECAY_FROM = 0.6
-STRANGE_STEPS, STRANGE_RATE = 900, 0.5  # the second stage
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 TOKENIZER_PAIRS = 30_000
 LOG_STEPS = 25
@@ -60,9 +60,8 @@ def pack(sequences: list[tuple[list[int], int]]) -> dict[str, np.ndarray]:
 class Batches:
     """Gives the batch of a step; pools are drawn in order, each from its own seed."""
 
-    def __init__(self, tokenizer: bpe.Tokenizer, *, strange: bool = False) -> None:
+    def __init__(self, tokenizer: bpe.Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.strange = strange
         self.pool = -1
         self.starts = [0]
         self.rows: dict[str, np.ndarray] = {}
@@ -74,12 +73,9 @@ class Batches:
         first = (step - self.starts[self.pool]) * ROWS
         return {name: value[first : first + ROWS] for name, value in self.rows.items()}
 
-    def _pairs(self) -> list[corpus.Pair]:
-        return corpus.pairs(SEED + self.pool + 1000 * self.strange, POOL_PAIRS, strange=self.strange)
-
     def _draw(self) -> None:
         self.pool += 1
-        self.rows = pack(bpe.encode(self.tokenizer, self._pairs()))
+        self.rows = pack(bpe.encode(self.tokenizer, corpus.pairs(SEED + self.pool, POOL_PAIRS)))
         self.starts.append(self.starts[-1] + len(self.rows["tokens"]) // ROWS)
 
 
@@ -143,9 +139,7 @@ def optimiser(params: Params) -> State:
 
 
 def rate_of(step: int, steps: int) -> float:
-    """The learning rate of a step as a share of the highest: warm-up, constant, linear fall; then half of it, falling."""
-    if step >= steps:
-        return STRANGE_RATE * min((step - steps + 1) / 30, (steps + STRANGE_STEPS - step) / STRANGE_STEPS)
+    """The learning rate of a step as a share of the highest: short warm-up, constant, linear fall."""
     return min(1.0, (step + 1) / 30, (steps - step) / (steps * (1 - DECAY_FROM)))
 
 
@@ -192,19 +186,16 @@ class Log:
 
 
 def run(folder: Path, steps: int, save_every: int) -> None:
-    """Trains both stages, `steps` and `STRANGE_STEPS`, going on from the folder's state if there is one."""
-    plain, shape, begin, params, state = start(folder)
-    strange, log, last = Batches(plain.tokenizer, strange=True), Log(folder), steps + STRANGE_STEPS
-    for step in range(last):
-        if step < begin and (step < steps) == (begin >= steps):
-            continue  # the pools of a finished stage are not drawn again
-        batch = plain.of(step) if step < steps else strange.of(step - steps)
-        if step < begin:
-            continue
+    """Trains to `steps`, going on from the folder's state if there is one."""
+    batches, shape, begin, params, state = start(folder)
+    for step in range(begin):
+        batches.of(step)
+    log = Log(folder)
+    for step in range(begin, steps):
         rate = rate_of(step, steps)
-        params, state, cost = update(shape, params, state, batch, jnp.float32(step), jnp.float32(rate))
+        params, state, cost = update(shape, params, state, batches.of(step), jnp.float32(step), jnp.float32(rate))
         log.add(step + 1, float(cost), rate)
-        if (step + 1) % save_every == 0 or step + 1 == last:
+        if (step + 1) % save_every == 0 or step + 1 == steps:
             save(folder, step + 1, params, state)
 
 
