@@ -230,6 +230,25 @@ async def test_place_by_another_gateway_joins(region: Region) -> None:
     assert second.joined.worker.worker_id == worker.identity.node_id
 
 
+async def test_same_key_sixteen_times_at_once_runs_once_and_is_billed_once(region: Region) -> None:
+    worker = await region.worker(slots=32)
+    gateways = [(region.stub("gateway"), b"s" * 16), (region.stub("gateway-2"), b"o" * 16)]
+    asks = [gateway.Place(ask(session=session)) for gateway, session in gateways * 8]
+    places = await asyncio.gather(*asks)
+    assert len({place.job_id for place in places}) == 1
+    drivers = {number % 2 for number, place in enumerate(places) if place.HasField("placed")}
+    assert len(drivers) == 1
+    driven = next(place for place in places if place.HasField("placed"))
+    ends = await asyncio.gather(*(gateways[n % 2][0].Complete(ending(driven, worker)) for n in range(16)))
+    assert {end.outcome for end in ends} == {JobState.JOB_STATE_DONE}
+    again = await asyncio.gather(*(gateway.Place(ask(session=session)) for gateway, session in gateways * 8))
+    assert {place.ended.job.answer.text for place in again} == {"hello"}
+    store = region.app._store
+    bills = await store._database.read(lambda connection: connection.execute("SELECT job FROM usage").fetchall())
+    assert bills == [(driven.job_id,)]
+    assert not await store.check()
+
+
 async def test_place_of_another_body_conflicts(region: Region) -> None:
     await region.worker()
     gateway = region.stub("gateway")
