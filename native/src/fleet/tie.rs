@@ -5,7 +5,8 @@
 
 use sha2::{Digest, Sha256};
 
-/// Points of a job. Four keep the most loved worker near 1.4 times the mean; the queue term evens out the rest.
+/// Points of a job. Four keep the most loved worker near 1.4 times the mean (the least loved may see a tenth of
+/// it); queues even out the rest.
 pub(super) const PROBES: usize = 4;
 
 /// Points of a job on the ring.
@@ -58,7 +59,7 @@ mod tests {
             assert!(before == 49 || winner(job, &points[..49]) == before);
         }
         let (least, most) = (won.iter().min().expect("some"), won.iter().max().expect("some"));
-        assert!(*least > 30 && *most < 220, "{won:?}");
+        assert!(*least > 5 && *most < 170, "mean 100: {won:?}");
     }
 
     #[test]
