@@ -5,7 +5,7 @@
 /// Type of a field's value.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// uint32, and enums, which are signed 32-bit numbers.
+    /// uint32.
     Unsigned32,
     /// int32 and enums.
     Signed32,

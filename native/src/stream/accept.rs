@@ -9,20 +9,30 @@ use super::wire::Malformed;
 use super::{Action, Actions};
 
 impl StreamTable {
-    /// A frame came in on a link; a malformed one has no effect.
+    /// A frame came in on a link; of one that is no frame nothing is believed.
     pub fn frame(&mut self, link: u64, frame: &[u8], now_ms: u64) -> Result<Actions, Malformed> {
         let entries = Entries::open(frame)?;
         let mut actions = self.actions();
         for (head, body) in entries {
             self.counts.entries += 1;
-            match head.kind {
-                kind::CHUNK | kind::END | kind::FAIL => self.answer(link, &head, body, now_ms, &mut actions)?,
-                kind::CREDIT => self.credit(link, &head, &mut actions),
-                kind::START | kind::ATTACH => return Err(Malformed("a gateway takes no jobs")),
-                _ => self.control(link, &head, body, now_ms, &mut actions)?,
+            if let Err(malformed) = self.entry(link, &head, body, now_ms, &mut actions) {
+                self.pending = actions; // what was decided before must still be done
+                return Err(malformed);
             }
         }
         Ok(actions)
+    }
+
+    fn entry(&mut self, link: u64, head: &Head, body: &[u8], now: u64, to: &mut Actions) -> Result<(), Malformed> {
+        match head.kind {
+            kind::CHUNK | kind::END | kind::FAIL => self.answer(link, head, body, now, to),
+            kind::START | kind::ATTACH => Err(Malformed("a gateway takes no jobs")),
+            kind::CREDIT => {
+                self.credit(link, head, to);
+                Ok(())
+            }
+            _ => self.control(link, head, body, now, to),
+        }
     }
 
     fn credit(&mut self, link: u64, head: &Head, actions: &mut Actions) {

@@ -254,6 +254,9 @@ pub fn encode<'a>(entries: impl Iterator<Item = (Head, &'a [u8])>) -> Vec<Vec<u8
 
 const PARTS_MAX: usize = 4_096; // jobs of one link whose bodies arrive at the same time
 
+/// Most bytes of a link's bodies that are not whole yet: eight of the longest.
+const HELD_BYTES_MAX: usize = 134_217_728;
+
 /// Puts bodies that were cut with [`MORE`] together again, for one link.
 #[derive(Debug, Default)]
 pub struct Joiner {
@@ -291,7 +294,7 @@ impl Joiner {
         if !more && before == 0 && !self.parts.contains_key(&key) {
             return Ok(Some(body.into()));
         }
-        if self.parts.len() > PARTS_MAX {
+        if self.parts.len() > PARTS_MAX || self.held > HELD_BYTES_MAX {
             return Err(Malformed("too many bodies at once"));
         }
         if more {

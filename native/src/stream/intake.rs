@@ -11,15 +11,24 @@ impl ChunkLogs {
         let mut actions = Vec::new();
         for (head, body) in Entries::open(frame)? {
             self.entries += 1;
-            match head.kind {
-                kind::CREDIT => self.credit(link, &head, &mut actions),
-                kind::CANCEL => self.cancel(link, &head, &mut actions),
-                kind::DETACH => self.detach(link, &head),
-                kind::CHUNK | kind::END | kind::FAIL => return Err(Malformed("a worker takes no answers")),
-                _ => self.whole(link, &head, body, &mut actions)?,
+            if let Err(malformed) = self.entry(link, &head, body, &mut actions) {
+                actions.retain(|action| matches!(action, Action::Cancel(..))); // said once: it must not be lost
+                self.pending = actions;
+                return Err(malformed);
             }
         }
         Ok(actions)
+    }
+
+    fn entry(&mut self, link: u64, head: &Head, body: &[u8], actions: &mut Actions) -> Result<(), Malformed> {
+        match head.kind {
+            kind::CREDIT => self.credit(link, head, actions),
+            kind::CANCEL => self.cancel(link, head, actions),
+            kind::DETACH => self.detach(link, head),
+            kind::CHUNK | kind::END | kind::FAIL => return Err(Malformed("a worker takes no answers")),
+            _ => return self.whole(link, head, body, actions),
+        }
+        Ok(())
     }
 
     fn credit(&mut self, link: u64, head: &Head, actions: &mut Actions) {

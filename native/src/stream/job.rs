@@ -146,6 +146,9 @@ impl Job {
         check_extra(extra)?;
         let end = self.log.end();
         let known = end.tokens.checked_sub(head.tokens).ok_or(DIVERGED)? as usize;
+        if !self.agrees(head.tokens, tokens.clone().map(|(id, _)| id)) {
+            return Err(DIVERGED);
+        }
         let skipped: u64 = tokens.clone().take(known).map(|(_, length)| u64::from(length)).sum();
         if known >= count && count > 0 {
             return if head.bytes + skipped > end.bytes {
@@ -165,6 +168,20 @@ impl Job {
             self.pass_over(end.tokens);
         }
         Ok(if shown { Accepted::Shown } else { Accepted::Silent })
+    }
+
+    /// Whether ids from a position on are those that were accepted, as far as the log has them.
+    fn agrees(&self, from: Unit, ids: impl Iterator<Item = u32>) -> bool {
+        let kept = self.log.start().tokens;
+        let ids = ids.skip(kept.saturating_sub(from) as usize);
+        if from.max(kept) >= self.log.end().tokens {
+            return true;
+        }
+        self.log
+            .ids_from(from.max(kept))
+            .iter()
+            .zip(ids)
+            .all(|(known, id)| *known == id)
     }
 
     /// Readers at `before` have nothing to take of the tokens that came since.

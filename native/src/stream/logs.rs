@@ -55,6 +55,7 @@ pub struct ChunkLogs {
     pub(super) keys: KeyMap<(JobId, u32), usize>,
     pub(super) links: KeyMap<u64, Link>,
     pub(super) entries: u64,
+    pub(super) pending: Actions,
     tokens: u64,
     writer: FrameWriter,
 }
@@ -68,6 +69,7 @@ impl ChunkLogs {
             keys: KeyMap::default(),
             links: KeyMap::default(),
             entries: 0,
+            pending: Vec::new(),
             tokens: 0,
             writer: FrameWriter::default(),
         }
@@ -370,7 +372,7 @@ impl ChunkLogs {
 
     /// Time passes: grace and linger.
     pub fn tick(&mut self, now_ms: u64) -> Actions {
-        let mut actions = Vec::new();
+        let mut actions = std::mem::take(&mut self.pending);
         for index in self.attempts.indices() {
             let Some(attempt) = self.attempts.get_mut(index) else {
                 continue;

@@ -55,7 +55,7 @@ pub struct StreamTable {
     pub(super) links: KeyMap<u64, Link>,
     pub(super) counts: Counts,
     readers: KeyMap<u64, usize>,
-    pending: Actions,
+    pub(super) pending: Actions,
     writer: FrameWriter,
     chunk: Vec<u8>,
 }

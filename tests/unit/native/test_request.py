@@ -218,3 +218,35 @@ def test_invalid_utf8_is_told_and_gives_no_header() -> None:
 def test_a_large_request_is_read_whole() -> None:
     request = Request(model_id="m", input={"text": "é" * 524_288}).SerializeToString()
     assert _native.cut_request(request, "t").input_bytes == 1_048_576
+
+
+def filled(message: Message) -> Message:
+    """Every field set once, at any depth; of a oneof the last."""
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if field.type == Field.TYPE_MESSAGE:
+            filled(value.add() if field.is_repeated else value).SetInParent()
+        elif field.is_repeated:
+            value.append("x" if field.type == Field.TYPE_STRING else 1)
+        elif field.type in {Field.TYPE_STRING, Field.TYPE_BYTES}:
+            setattr(message, field.name, "x" if field.type == Field.TYPE_STRING else b"x")
+        else:
+            setattr(message, field.name, 1)
+    return message
+
+
+@pytest.mark.parametrize("kind", ["text", "chat", "tensors", "sealed"])
+def test_every_field_of_the_contract_is_known(kind: str) -> None:
+    request = Request()
+    filled(request)
+    one = infer_pb2.Infer.Input()
+    value = getattr(one, kind)
+    if kind == "text":
+        one.text = "x"
+    else:
+        filled(value).SetInParent()
+    request.input.CopyFrom(one)
+    raw = request.SerializeToString()
+    cut = _native.cut_request(raw, "t")
+    assert cut.unknown == []
+    assert cut.request_hash == reference_hash(request, "t")

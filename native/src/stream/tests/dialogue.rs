@@ -242,6 +242,58 @@ fn a_hole_an_old_epoch_and_a_foreign_link_are_refused() {
 }
 
 #[test]
+fn what_is_known_already_is_trimmed_and_must_agree() {
+    let mut world = running(CANCEL);
+    world.say(1, 1, 0, &[(1, "a"), (2, "bé")], b"\x42\x01x");
+    let first = world.logs.pull(1).expect("a chunk").to_vec();
+    for _ in 0..2 {
+        let actions = world.table.frame(1, &first, 0).expect("well-formed");
+        world.did(actions);
+    }
+    let overlapping = |second: u32| {
+        let mut other = World::new(table_settings(), log_settings());
+        other.open(1, CANCEL);
+        other.place(1, 1, 1);
+        other.pump();
+        other.serve();
+        other.say(1, 1, 0, &[(1, "a"), (second, "bé"), (3, "c")], b"");
+        other.logs.pull(1).expect("a chunk").to_vec()
+    };
+    let actions = world.table.frame(1, &overlapping(2), 0).expect("well-formed");
+    world.did(actions);
+    world.take_all();
+    assert_eq!(
+        (world.readers[&10].text(), world.readers[&10].extras.len()),
+        ("abéc", 1)
+    );
+    assert_eq!(
+        world.table.look(job(1)).map(|(_, log, _)| log.prefix()),
+        Some(Some(&[1, 2, 3][..]))
+    );
+    let actions = world.table.frame(1, &overlapping(9), 0).expect("well-formed");
+    assert_eq!(
+        actions[0],
+        Action::Failed(10, DIVERGED.serialize()),
+        "other tokens in the same place"
+    );
+}
+
+#[test]
+fn what_was_decided_before_a_malformed_entry_is_still_done() {
+    let mut world = running(CANCEL);
+    world.say(1, 1, 0, &[(1, "a")], b"");
+    let chunk = world.logs.pull(1).expect("a chunk").to_vec();
+    let start = crate::stream::codec::Head::plain(job(1), 1, kind::START);
+    let entries = Entries::open(&chunk).expect("well-formed").chain([(start, &b""[..])]);
+    let frame = crate::stream::codec::encode(entries).remove(0);
+    assert!(world.table.frame(1, &frame, 0).is_err());
+    assert_eq!(
+        world.table.link_lost(1),
+        [Action::Reader(10), Action::Silent(job(1), 1)]
+    );
+}
+
+#[test]
 fn an_end_that_commits_to_something_else_is_refused() {
     let mut world = running(CANCEL);
     world.say(1, 1, 0, &[(1, "a")], b"");
