@@ -13,15 +13,15 @@ def stamp(admitted: Admitted) -> bytes:
     return Chunk(correlation_id=admitted.correlation_id).SerializeToString()
 
 
-def first_fields(admitted: Admitted, job: bytes, placed: Placement) -> bytes:
-    """Serialized fields of the first chunk: what was started."""
+def first_fields(admitted: Admitted, job: bytes, placed: Placement, *, joined: bool = False) -> bytes:
+    """Serialized fields of the first chunk: what was started, and whether another request had started it."""
     started = infer_pb2.Infer.Started(
         job_id=job.hex(),
         retry_token=admitted.retry_token,
         model_id=placed.model_id,
         version=placed.version,
         model_digest=placed.model_digest,
-        joined=isinstance(placed, placement_pb2.Joined),
+        joined=joined or isinstance(placed, placement_pb2.Joined),
     )
     chunk = Chunk(started=started)
     if isinstance(placed, placement_pb2.Placed) and placed.HasField("degraded"):

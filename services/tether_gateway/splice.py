@@ -1,49 +1,26 @@
 """The splice: client streams ↔ stream table ↔ links, without policy.
 
-One native crossing per frame and per taken chunk; per reader one bell. Everything that needs a decision goes out
-through `Dispatch`.
+One native crossing per frame and per taken chunk; readers write where the frame came in. Everything that needs a
+decision goes out through `Dispatch`.
 Source: docs/design/design.md §2.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from time import monotonic_ns
 
 import structlog
 
 from tether import _native
 from tether.link import Dispatch, LinkBook, LinkEnd
-from tether.link.wake import Wake
+from tether_gateway.reader import Reader
 
-TICK_S = 0.025  # the table asks for 50 ms or less
+TICK_S = 0.05  # as often as the table asks for
 _log = structlog.get_logger("tether.gateway")
 
 
 def now_ms() -> int:
     """Monotonic milliseconds, the table's clock."""
     return monotonic_ns() // 1_000_000
-
-
-class Reader:
-    """One client's place in a job.
-
-    Attributes:
-        number: its name in the table.
-        over: whether the end is known: after what `take` still has.
-        failure: serialized `Link.Failure` of an end without an answer.
-        delivered: chunks written to the client.
-        first_ms: when the first one was, monotonic; 0 before.
-    """
-
-    __slots__ = ("delivered", "failure", "first_ms", "number", "over", "wake")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.wake = Wake()
-        self.over = False
-        self.failure: bytes | None = None
-        self.delivered = 0
-        self.first_ms = 0
 
 
 class Splice(Dispatch):
@@ -60,6 +37,7 @@ class Splice(Dispatch):
         self._readers: dict[int, Reader] = {}
         self._last = 0
         self._settling = False
+        self._loop = asyncio.get_running_loop()
         self.on("link", book.wake)
         self.on("reader", self._on_reader)
         self.on("end", self._on_end)
@@ -92,7 +70,7 @@ class Splice(Dispatch):
     def join(self, job: bytes, stamp: bytes, first: bytes) -> Reader:
         """Read a job from position 0; to be left with `leave`."""
         self._last += 1
-        reader = self._readers[self._last] = Reader(self._last)
+        reader = self._readers[self._last] = Reader(self._last, self.table.take, self._taken)
         self.act(self.table.join(job, reader.number, stamp, first, now_ms()))
         return reader
 
@@ -101,48 +79,35 @@ class Splice(Dispatch):
         if self._readers.pop(reader.number, None) is not None:
             self.act(self.table.leave(reader.number, now_ms()))
 
-    async def pump(self, reader: Reader, write: Callable[[bytes], Awaitable[object]]) -> bytes | None:
-        """Write a reader's chunks until its end; returns None, or the failure that it ends with."""
-        take, number, wait = self.table.take, reader.number, reader.wake.wait
-        while True:
-            chunk = take(number)
-            if chunk is not None:
-                if not self._settling:
-                    self._settling = True
-                    asyncio.get_running_loop().call_soon(self._settle)
-                await write(chunk)
-                if not reader.delivered:
-                    reader.first_ms = now_ms()
-                reader.delivered += 1
-            elif reader.over:
-                return reader.failure
-            else:
-                await wait()
-
     async def run(self) -> None:
         """Tick until cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
             self.act(self.table.tick(now_ms()))
 
+    def _taken(self) -> None:
+        """A reader took: what that causes is asked once per turn of the loop."""
+        if not self._settling:
+            self._settling = True
+            self._loop.call_soon(self._settle)
+
     def _settle(self) -> None:
-        """Once per turn of the loop: what the takes of this turn caused."""
         self._settling = False
         self.act(self.table.actions())
 
     def _on_reader(self, number: int) -> None:
         reader = self._readers.get(number)
         if reader is not None:
-            reader.wake.ring()
+            reader.ring()
 
     def _on_end(self, number: int) -> None:
         reader = self._readers.get(number)
         if reader is not None:
             reader.over = True
-            reader.wake.ring()
+            reader.ring()
 
     def _on_failed(self, number: int, failure: bytes) -> None:
         reader = self._readers.get(number)
         if reader is not None:
             reader.over, reader.failure = True, failure
-            reader.wake.ring()
+            reader.ring()

@@ -1,7 +1,8 @@
 """One Infer call from admission to its end: place, read, and place again while nothing was delivered."""
 
 import asyncio
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from tether.errors import TetherError
 from tether.link import from_failure
@@ -20,7 +21,7 @@ class Sink(Protocol):
     async def begin(self, admitted: Admitted, response: placement_pb2.PlaceResponse) -> None:
         """Names of the request and the job; again at another attempt, which changes nothing."""
 
-    async def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes) -> Coroutine[Any, Any, object]:
         """One serialized `Infer.Chunk`; returns when more is welcome."""
 
 
@@ -79,10 +80,11 @@ class Streams:
 
     async def _read(self, flight: Flight, admitted: Admitted, sink: Sink, began_ms: int) -> Again | None:
         """Read a flight to its end; returns why to place again, or None when the answer is whole."""
-        reader = self._splice.join(flight.job, stamp(admitted), first_fields(admitted, flight.job, flight.placed))
+        first = first_fields(admitted, flight.job, flight.placed, joined=flight.admitted is not admitted)
+        reader = self._splice.join(flight.job, stamp(admitted), first)
         flight.readers += 1
         try:
-            failure = await self._splice.pump(reader, sink.write)
+            failure = await reader.run(sink.write)
         finally:
             flight.readers -= 1
             self._splice.leave(reader)

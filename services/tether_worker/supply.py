@@ -92,10 +92,11 @@ class Supply:
         while True:
             self._changed.clear()
             whole = await self.reconcile(published())
+            waited = asyncio.ensure_future(self._changed.wait())
             try:
-                await asyncio.wait_for(self._changed.wait(), None if whole else RETRY_S)
-            except TimeoutError:
-                continue
+                await asyncio.wait([waited], timeout=None if whole else RETRY_S)
+            finally:
+                waited.cancel()
 
     async def reconcile(self, published: Iterable[registry_pb2.Model]) -> bool:
         """Load what is wanted, retire what is not; returns whether all is as wanted."""

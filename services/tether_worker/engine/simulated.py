@@ -5,6 +5,7 @@ and measured by themselves. Its words depend on (seed, choice, position) alone: 
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -139,6 +140,12 @@ class SimulatedRuntime:
         """Forgets all sequences."""
         self._running.clear()
 
+    def _beat(self, after_s: float) -> float:
+        """The step after a time: all sequences share one beat, as those of a batching engine do."""
+        if not self._token_s:
+            return after_s
+        return (math.floor(after_s / self._token_s + 0.5) + 1) * self._token_s
+
     def _advance(self, paced: _Paced) -> list[Emitted]:
         sequence = paced.sequence
         if sequence.reading():
@@ -146,9 +153,9 @@ class SimulatedRuntime:
             if len(sequence.plan) <= len(sequence.job.prefix):  # a prefix costs nothing here
                 sequence.fed = sequence.to_read
                 sequence.plan.clear()
-            paced.due_s += self._chunk_s if sequence.reading() else self._token_s
+            paced.due_s = paced.due_s + self._chunk_s if sequence.reading() else self._beat(paced.due_s)
             return []
-        paced.due_s += self._token_s
+        paced.due_s = self._beat(paced.due_s)
         sampling = sequence.job.sampling
         token = noise_key(sampling.seed, sampling.choice, sequence.row.position) % len(WORDS)
         return [sequence.take(token, WORDS, ENDS, None)]
