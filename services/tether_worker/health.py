@@ -21,6 +21,7 @@ from tether_worker.model import ModelName, ModelTable
 from tether_worker.report import Now, Report, Self, make_presence, make_report
 
 REPORT_S = 0.5  # a worker is suspect after 1 s of silence
+SOON_S = 0.02  # room that came free is told so soon, or a worker of short answers would stand empty between two reports
 RATE_S = 5.0  # tokens per second are told over so long
 _log = structlog.get_logger("tether.worker")
 
@@ -64,6 +65,8 @@ class HealthReporter:
         self._tokens: list[tuple[float, int]] = []
         self._announced: dict[str, Any] = {}
         self._presence: bytes = b""
+        self._freed = asyncio.Event()
+        jobs.on_freed = self._freed.set
 
     def report(self) -> Report:
         """The next report."""
@@ -80,14 +83,27 @@ class HealthReporter:
         return make_report(self._me, now)
 
     async def run(self) -> None:
-        """Report until cancelled."""
+        """Report until cancelled: twice a second, and soon after room came free."""
+        announced_s = -REPORT_S
         while True:
+            self._freed.clear()
             report = self.report()
             self._control.beat(report.SerializeToString())
             metrics.SLOTS_FREE.set(report.capacity.slots_free)
             metrics.RUNNING.set(len(self._jobs))
-            await self.announce(report)
-            await asyncio.sleep(REPORT_S)
+            if time.monotonic() - announced_s >= REPORT_S:
+                announced_s = time.monotonic()
+                await self.announce(report)
+            await asyncio.sleep(SOON_S)
+            await self._until_freed(REPORT_S - SOON_S)
+
+    async def _until_freed(self, limit_s: float) -> None:
+        """Wait until room came free, but no longer than `limit_s` seconds."""
+        timer = asyncio.get_running_loop().call_later(limit_s, self._freed.set)
+        try:
+            await self._freed.wait()
+        finally:
+            timer.cancel()
 
     async def announce(self, report: Report) -> None:
         """Bring the announcements up to date; what fails is tried again with the next report."""

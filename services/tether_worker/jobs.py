@@ -76,6 +76,10 @@ class Parts:
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 class JobTable:
     """Attempts of this worker."""
 
@@ -86,6 +90,7 @@ class JobTable:
         self._used = UsedTickets()
         self.draining = False
         self.started_total = 0
+        self.on_freed: Callable[[], None] = _nobody
         for kind, handler in (("start", self.on_start), ("attach", self.on_attach), ("cancel", self.on_cancel)):
             parts.machine.on(kind, handler)
         parts.machine.on("outcome", self.on_outcome)
@@ -219,7 +224,7 @@ class JobTable:
         try:
             self._act(self._logs.append([piece], now))
         except ValueError:
-            run = self._runs.pop((piece[0], piece[1]), None)
+            run = self._forget((piece[0], piece[1]))
             if run is not None:
                 self._stop(run)
                 self._fail(run, TetherError(Reason.ENGINE_FAILED, "the engine gave a piece that does not add up"))
@@ -232,7 +237,7 @@ class JobTable:
         try:
             self._act(self._open_log(link, start, ticket))
         except ValueError as fault:
-            run = self._runs.pop((job, epoch), None)
+            run = self._forget((job, epoch))
             if run is not None:
                 self._stop(run)
                 self._parts.quota.give(ticket.tenant_id)
@@ -326,9 +331,16 @@ class JobTable:
         run.span.set(attribute.EPOCH, run.name[1])
         run.span.set(attribute.REQUEST_MODEL, run.ticket.model_id)
 
+    def _forget(self, name: tuple[bytes, int]) -> Run | None:
+        """Let a run go, and tell that there is room."""
+        run = self._runs.pop(name, None)
+        if run is not None:
+            self.on_freed()
+        return run
+
     def _end(self, run: Run) -> None:
         """Every choice has ended: sign, tell readers, and wait for the commit."""
-        self._runs.pop(run.name, None)
+        self._forget(run.name)
         if run.error is not None:
             self._fail(run, run.error)
             return

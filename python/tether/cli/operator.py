@@ -8,9 +8,8 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
-import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
@@ -34,28 +33,27 @@ if TYPE_CHECKING:
 CALL_S = 20.0  # an operator's call reads or writes some rows; a longer one is stuck
 PAGE = 1_000
 
-Row = TypeVar("Row", bound=Message)
 
+class _Proven:
+    """A stub whose calls carry token and deadline and raise typed errors.
 
-class _Proven(aio.UnaryUnaryClientInterceptor):
-    """Adds token and deadline to each call, and raises typed errors."""
+    gRPC's own interceptors raise a second time when such a call is collected; this does not.
+    """
 
-    def __init__(self, metadata: Callable[[], Sequence[tuple[str, str]]]) -> None:
+    def __init__(self, stub: object, metadata: Callable[[], Sequence[tuple[str, str]]]) -> None:
+        self._stub = stub
         self._metadata = metadata
 
-    async def intercept_unary_unary(  # type: ignore[override]  # a plain response is allowed, and typed so by nobody
-        self, continuation: Callable[..., Awaitable[Any]], details: aio.ClientCallDetails, request: Message
-    ) -> Message:
-        metadata = aio.Metadata(*(details.metadata or ()), *self._metadata())
-        proven = aio.ClientCallDetails(
-            details.method, details.timeout or CALL_S, metadata, details.credentials, details.wait_for_ready
-        )
-        call = await continuation(proven, request)
-        try:
-            response: Message = await call
-        except aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-        return response
+    def __getattr__(self, name: str) -> Callable[[Message], Awaitable[Any]]:
+        method = getattr(self._stub, name)
+
+        async def call(request: Message) -> Any:  # noqa: ANN401 - each method has a response of its own
+            try:
+                return await method(request, metadata=self._metadata(), timeout=CALL_S)
+            except aio.AioRpcError as error:
+                raise from_rpc_error(error) from error
+
+        return call
 
 
 class Operator:
@@ -66,7 +64,6 @@ class Operator:
         self.region = region
         self.overlay = Overlay(identity, trust)
         self._channels = Channels(identity)
-        self._proven: list[aio.Channel] = []
 
     async def registry_channel(self) -> tuple[aio.Channel, tuple[tuple[str, str], ...]]:
         """Return a channel to the registry and the metadata that proves the operator."""
@@ -75,30 +72,27 @@ class Operator:
 
     async def registry(self) -> "RegistryServiceAsyncStub":
         """Return the registry's catalogue."""
-        return RegistryServiceStub(await self._channel(Role.REGISTRY))
+        return cast("RegistryServiceAsyncStub", await self._proven(RegistryServiceStub, Role.REGISTRY))
 
     async def access(self) -> "AccessServiceAsyncStub":
         """Return the registry's tenants and keys."""
-        return AccessServiceStub(await self._channel(Role.REGISTRY))
+        return cast("AccessServiceAsyncStub", await self._proven(AccessServiceStub, Role.REGISTRY))
 
     async def control(self) -> "ControlServiceAsyncStub":
         """Return an orchestrator's workers and jobs."""
-        return ControlServiceStub(await self._channel(Role.ORCHESTRATOR))
+        return cast("ControlServiceAsyncStub", await self._proven(ControlServiceStub, Role.ORCHESTRATOR))
 
     async def placement(self) -> "PlacementServiceAsyncStub":
         """Return an orchestrator's placement."""
-        return PlacementServiceStub(await self._channel(Role.ORCHESTRATOR))
+        return cast("PlacementServiceAsyncStub", await self._proven(PlacementServiceStub, Role.ORCHESTRATOR))
 
     async def find_orchestrator(self) -> tuple[str, str]:
         """Return node id and host:port of an orchestrator."""
         return await self._find(Role.ORCHESTRATOR)
 
-    async def _channel(self, role: Role) -> aio.Channel:
+    async def _proven(self, stub: Callable[[aio.Channel], object], role: Role) -> _Proven:
         node_id, address = await self._find(role)
-        proven = _Proven(lambda: self._channels.metadata(node_id))
-        channel = aio.insecure_channel(address, interceptors=[proven])
-        self._proven.append(channel)
-        return channel
+        return _Proven(stub(self._channels.to(node_id, address)), lambda: self._channels.metadata(node_id))
 
     async def _find(self, role: Role) -> tuple[str, str]:
         peers = Peers(self.overlay, self.region, role)
@@ -113,8 +107,6 @@ class Operator:
 
     async def close(self) -> None:
         """Leave the overlay and close all channels."""
-        for channel in self._proven:
-            await channel.close(None)
         await self._channels.close()
         await self.overlay.close()
 
@@ -137,8 +129,6 @@ async def connect(state: Path | None, bootstrap: list[str] | None, region: str) 
     try:
         await operator.overlay.start(0, _bootstrap(folder, bootstrap))
         yield operator
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
     finally:
         await operator.close()
 
