@@ -13,6 +13,7 @@ import sqlite3
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from _common import save, spread, table
 
@@ -105,30 +106,51 @@ async def completions(jobs: SqliteJobStore, count: int) -> float:
     return (time.process_time() - cpu) / count * 1e6
 
 
-async def run(folder: Path, count: int) -> None:
-    """Print and keep the figures."""
+async def one_round(folder: Path, count: int) -> dict[str, dict[str, float]]:
+    """All variants once, one after the other, so that they meet the same machine."""
+    return {
+        "1 caller": await store(folder, count // 8, 1, 64),
+        "64 callers, 64 tenants": await store(folder, count, 64, 64),
+        "64 callers, 1 tenant": await store(folder, count, 64, 1),
+        "bare loop, groups of 64": {"per_s": bare(folder, count, 64, 64)},
+    }
+
+
+def middle(rounds: list[dict[str, dict[str, float]]], variant: str, figure: str) -> float | None:
+    """Median over rounds of a figure of a variant; None where it has none."""
+    values = [one[variant][figure] for one in rounds if figure in one[variant]]
+    return median(values) if values else None
+
+
+async def run(folder: Path, count: int, rounds_count: int) -> None:
+    """Print and keep medians over rounds."""
     synced = disk(folder, 200)
-    rows = []
-    for callers, tenants in ((1, 64), (64, 64), (64, 1)):
-        figures = await store(folder, count if callers > 1 else count // 8, callers, tenants)
-        rows.append({"callers": callers, "tenants": tenants, **figures})
-    per_s = bare(folder, count, 64, 64)
+    rounds = [await one_round(folder / str(number), count) for number in range(rounds_count)]
+    figures = ("per_s", "cpu_us", "p50", "p95", "p99")
+    rows = [{"variant": variant, **{name: middle(rounds, variant, name) for name in figures}} for variant in rounds[0]]
+    many, hot, loop = "64 callers, 64 tenants", "64 callers, 1 tenant", "bare loop, groups of 64"
+    ratios = {
+        "store / bare loop": median(one[many]["per_s"] / one[loop]["per_s"] for one in rounds),
+        "hot / many tenants": median(one[hot]["per_s"] / one[many]["per_s"] for one in rounds),
+        "outcome, cpu_us": middle(rounds, "1 caller", "complete_cpu_us"),
+    }
     table("fdatasync of the disk, ms", [synced])
-    shown = [{key: row[key] for key in ("callers", "tenants", "per_s", "cpu_us", "p50", "p99")} for row in rows]
-    table("reservations (p50 and p99 in ms)", shown)
-    ratios = {"store / bare": rows[1]["per_s"] / per_s, "hot / many": rows[2]["per_s"] / rows[1]["per_s"]}
-    table("bare loop, groups of 64", [{"per_s": per_s, **ratios, "complete_cpu_us": rows[0]["complete_cpu_us"]}])
-    save("store", {"fdatasync_ms": synced, "reserve": rows, "bare_per_s": per_s, "ratios": ratios})
+    table(f"reservations, medians of {rounds_count} rounds (p50, p95, p99 in ms; cpu_us with the caller)", rows)
+    table("ratios within a round, medians", [ratios])
+    save("store", {"fdatasync_ms": synced, "reserve": rows, "ratios": ratios, "rounds": rounds})
 
 
 def main() -> None:
     """Run in a temporary folder on the disk of `--folder`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=16_384)
+    parser.add_argument("--count", type=int, default=8_192)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path.cwd())
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-store-") as folder:
-        asyncio.run(run(Path(folder), options.count))
+        for number in range(options.rounds):
+            (Path(folder) / str(number)).mkdir()
+        asyncio.run(run(Path(folder), options.count, options.rounds))
 
 
 if __name__ == "__main__":
