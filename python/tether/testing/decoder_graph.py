@@ -162,7 +162,7 @@ def _layer(shape: DecoderShape, index: int) -> list[bytes]:
 
 def _values(shape: DecoderShape) -> bytes:
     """The graph's inputs and outputs."""
-    cache = ["batch", shape.kv_heads, shape.context_tokens_max, shape.head]
+    cache: list[int | str] = ["batch", shape.kv_heads, shape.context_tokens_max, shape.head]
     inputs = [
         tensor_type("tokens", INT64, ["batch", "length"]),
         tensor_type("seqlens_k", INT32, ["batch"]),
