@@ -15,6 +15,7 @@ import uvicorn
 
 from tether.config import split_address
 from tether.errors import Reason, TetherError
+from tether_bridge.head import HeadLimits
 
 BACKLOG = 1_024  # connections that wait to be accepted; a burst of clients
 IDLE_S = 75  # longer than the idle time of common clients and proxies, so that they close first
@@ -62,7 +63,7 @@ class Host:
         config = uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=HeadLimits,
             ws="none",
             lifespan="off",
             access_log=False,

@@ -5,6 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 REQUESTS = Counter("tether_bridge_requests", "Requests, by route and HTTP status.", ["route", "status"])
 RUNNING = Gauge("tether_bridge_running", "Requests that are being answered.")
 DISCONNECTS = Counter("tether_bridge_disconnects", "Clients that left before the end of their answer.")
+HEADS_REFUSED = Counter("tether_bridge_heads_refused", "Connections closed for their head, by reason.", ["reason"])
 FIRST_CHUNK_SECONDS = Histogram(
     "tether_bridge_first_chunk_seconds",
     "Time from a request's last byte to the first chunk of its answer.",

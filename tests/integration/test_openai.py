@@ -632,6 +632,57 @@ async def test_bridge_body_that_never_comes_is_given_up(bare):
     await writer.wait_closed()
 
 
+async def connect(world):
+    host, _, port = world.bridge.endpoints()["bridge"].rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def test_head_without_end_is_cut_off(world):
+    reader, writer = await connect(world)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n")
+    with contextlib.suppress(ConnectionError):
+        for number in range(200):
+            writer.write(f"x-{number}: {'a' * 1_000}\r\n".encode())
+            await writer.drain()
+        assert await asyncio.wait_for(reader.read(), 3) == b""
+    writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nhost: x\r\n"])
+async def test_head_that_never_comes_is_given_up(world, monkeypatch, sent):
+    monkeypatch.setattr("tether_bridge.head.HEAD_S", 0.1)
+    reader, writer = await connect(world)
+    writer.write(sent)
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 3) == b""
+    writer.close()
+
+
+async def test_head_may_follow_a_head(world, monkeypatch):
+    monkeypatch.setattr("tether_bridge.head.HEAD_S", 0.2)
+    async with world.http() as http:
+        for _ in range(3):
+            assert (await http.get("/healthz")).status_code == 200
+            await asyncio.sleep(0.15)
+    reader, writer = await connect(world)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert b"200" in await asyncio.wait_for(reader.readline(), 3)
+    writer.write(b"GET /healthz HTTP/1.1\r\n")
+    with contextlib.suppress(ConnectionError):
+        assert b"unavailable" not in await asyncio.wait_for(reader.read(), 3)
+    writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"\x00\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"])
+async def test_bytes_that_are_no_http_are_refused(world, sent):
+    reader, writer = await connect(world)
+    writer.write(sent)
+    with contextlib.suppress(ConnectionError):
+        answer = await asyncio.wait_for(reader.read(), 3)
+        assert not answer.startswith(b"HTTP/1.1 2")
+    writer.close()
+
+
 async def test_bridge_without_gateway_says_so(bare, monkeypatch):
     from tether.node import find
 
