@@ -3,19 +3,65 @@
 use super::action::to_python;
 use super::{control_head, job_id, refused, to_dict, to_repr};
 use crate::stream::{ChunkLogs as Logs, LogSettings, Opening, Piece, Position};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use std::ops::Range;
 
-type Appended = (
-    PyBackedBytes,
-    u32,
-    u16,
-    Vec<u32>,
-    Vec<u32>,
-    PyBackedBytes,
-    PyBackedBytes,
-);
+/// One piece as Python holds it; its numbers stand in a common arena, so a step allocates a few times, not per piece.
+struct Handed<'py> {
+    job: Bound<'py, PyBytes>,
+    epoch: u32,
+    output: u16,
+    ids: Range<usize>,
+    lengths: Range<usize>,
+    text: Bound<'py, PyBytes>,
+    extra: Bound<'py, PyBytes>,
+}
+
+impl<'py> Handed<'py> {
+    fn read(piece: Bound<'py, PyTuple>, numbers: &mut Vec<u32>) -> PyResult<Self> {
+        if piece.len() != 7 {
+            return Err(PyValueError::new_err("a piece has 7 parts"));
+        }
+        Ok(Self {
+            job: piece.get_item(0)?.cast_into()?,
+            epoch: piece.get_item(1)?.extract()?,
+            output: piece.get_item(2)?.extract()?,
+            ids: gather(&piece.get_item(3)?, numbers)?,
+            lengths: gather(&piece.get_item(4)?, numbers)?,
+            text: piece.get_item(5)?.cast_into()?,
+            extra: piece.get_item(6)?.cast_into()?,
+        })
+    }
+
+    fn view<'a>(&'a self, numbers: &'a [u32]) -> PyResult<Piece<'a>> {
+        Ok(Piece {
+            job: job_id(self.job.as_bytes())?,
+            epoch: self.epoch,
+            output: self.output,
+            ids: &numbers[self.ids.clone()],
+            lengths: &numbers[self.lengths.clone()],
+            text: self.text.as_bytes(),
+            extra: self.extra.as_bytes(),
+        })
+    }
+}
+
+/// Append a sequence of numbers to the arena; where they stand.
+fn gather(sequence: &Bound<'_, PyAny>, numbers: &mut Vec<u32>) -> PyResult<Range<usize>> {
+    let begin = numbers.len();
+    if let Ok(list) = sequence.cast::<PyList>() {
+        for number in list.iter() {
+            numbers.push(number.extract()?);
+        }
+    } else {
+        for number in sequence.try_iter()? {
+            numbers.push(number?.extract()?);
+        }
+    }
+    Ok(begin..numbers.len())
+}
 
 /// All attempts of a worker.
 #[pyclass]
@@ -104,20 +150,22 @@ impl ChunkLogs {
     }
 
     /// One engine step of any attempts.
-    fn append<'py>(&mut self, py: Python<'py>, pieces: Vec<Appended>, now_ms: u64) -> PyResult<Bound<'py, PyList>> {
+    fn append<'py>(
+        &mut self,
+        py: Python<'py>,
+        pieces: &Bound<'py, PyAny>,
+        now_ms: u64,
+    ) -> PyResult<Bound<'py, PyList>> {
         let _ = now_ms;
-        let mut views = Vec::with_capacity(pieces.len());
-        for (job, epoch, output, ids, lengths, text, extra) in &pieces {
-            views.push(Piece {
-                job: job_id(job)?,
-                epoch: *epoch,
-                output: *output,
-                ids,
-                lengths,
-                text,
-                extra,
-            });
+        let mut numbers = Vec::with_capacity(128);
+        let mut handed = Vec::with_capacity(64);
+        for piece in pieces.try_iter()? {
+            handed.push(Handed::read(piece?.cast_into::<PyTuple>()?, &mut numbers)?);
         }
+        let views = handed
+            .iter()
+            .map(|piece| piece.view(&numbers))
+            .collect::<PyResult<Vec<_>>>()?;
         to_python(py, self.inner.append(&views).map_err(refused)?)
     }
 
