@@ -38,9 +38,9 @@ class Gate:
             TetherError: DRAINING or STORE_UNAVAILABLE.
         """
         if self._draining:
-            raise TetherError(Reason.DRAINING, "the orchestrator finishes its work", retry_after_s=_RETRY_S)
+            raise TetherError(Reason.DRAINING, "The orchestrator finishes its work", retry_after_s=_RETRY_S)
         if self._yields:
-            words = "another orchestrator of the region has another job store"
+            words = "Another orchestrator of the region has another job store"
             raise TetherError(Reason.STORE_UNAVAILABLE, words, retry_after_s=_RETRY_S)
 
     def seen(self, other: Orchestrator) -> None:

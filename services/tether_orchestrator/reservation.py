@@ -206,7 +206,7 @@ class Reservations:
             raise result.error
         row = result.row
         if row.subject.request_hash != ask.header.request_hash:
-            raise TetherError(Reason.JOB_CONFLICT, "the key of this job names another request")
+            raise TetherError(Reason.JOB_CONFLICT, "The key of this job names another request")
         if is_open(row.state):
             return await self._running(ask, row)
         if row.state is State.ABANDONED and row.subject.keyed:
@@ -233,7 +233,7 @@ class Reservations:
         """The driver asks for another attempt."""
         row = await self._store.get(job)
         if row is None:
-            raise TetherError(Reason.JOB_UNKNOWN, "there is no such job")
+            raise TetherError(Reason.JOB_UNKNOWN, "There is no such job")
         mine = row.driver.session == ask.driver.session
         same = row.subject.request_hash == ask.header.request_hash
         if not (mine and same and is_open(row.state) and row.epoch == ask.after_epoch):

@@ -173,7 +173,7 @@ class ControlServicer(ControlServiceServicer):
             )
         row = await self._store.get(job)
         if row is None or (request.tenant_id and row.subject.tenant != request.tenant_id):
-            raise TetherError(Reason.JOB_UNKNOWN, "there is no such job")
+            raise TetherError(Reason.JOB_UNKNOWN, "There is no such job")
         return LookupJobResponse(job=job_message(row))
 
 

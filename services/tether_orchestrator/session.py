@@ -97,9 +97,9 @@ class Sessions:
         _check(first, node)
         old = self._ends.get(first.session_id)
         if old is not None and old.row.node != node:
-            raise TetherError(Reason.ROLE_FORBIDDEN, "the session belongs to another gateway")
+            raise TetherError(Reason.ROLE_FORBIDDEN, "The session belongs to another gateway")
         if old is None and len(self._ends) >= _SESSIONS_MAX:
-            raise TetherError(Reason.OVERLOADED, "too many sessions are open", retry_after_s=1.0)
+            raise TetherError(Reason.OVERLOADED, "Too many sessions are open", retry_after_s=1.0)
         if old is not None:
             old.end()
         end = SessionEnd(_row(first))
@@ -116,7 +116,7 @@ class Sessions:
     async def beat(self, end: SessionEnd, request: SessionRequest) -> None:
         """A beat came in."""
         if request.session_id != end.row.session:
-            raise TetherError(Reason.INVALID_FIELD, "a stream has one session", field="session_id")
+            raise TetherError(Reason.INVALID_FIELD, "A stream has one session", field="session_id")
         end.row = _row(request)
         if request.leaving:
             await self.leave(end.row.session)
@@ -185,7 +185,7 @@ def _check(first: SessionRequest, node: str) -> None:
     if len(first.session_id) != SESSION_BYTES:
         raise TetherError(Reason.INVALID_FIELD, "session_id must be 16 bytes", field="session_id")
     if first.node_id != node:
-        raise TetherError(Reason.ROLE_FORBIDDEN, "the session names another node than its caller")
+        raise TetherError(Reason.ROLE_FORBIDDEN, "The session names another node than its caller")
 
 
 def _row(request: SessionRequest) -> SessionRow:

@@ -123,7 +123,7 @@ class Settlement:
         receipt = end.receipt
         if receipt is None or not receipt.body:
             if end.outcome is State.DONE:
-                raise TetherError(Reason.INVALID_FIELD, "an answer needs its receipt", field="receipt")
+                raise TetherError(Reason.INVALID_FIELD, "An answer needs its receipt", field="receipt")
             return None
         signer = self._trust.signed(
             _RECEIPT, receipt.body, receipt.signature, receipt.credential, Role.WORKER, time.time()
@@ -131,7 +131,7 @@ class Settlement:
         body = receipt_body(receipt)
         check_receipt(body, end.job, end.epoch or body.epoch, str(getattr(signer, "node_id", "")))
         if end.outcome is State.DONE and not body.complete:
-            raise TetherError(Reason.INVALID_FIELD, "the receipt is of an answer that was cut off", field="receipt")
+            raise TetherError(Reason.INVALID_FIELD, "The receipt is of an answer that was cut off", field="receipt")
         return body
 
     def _completion(self, end: End, body: Infer.ReceiptBody | None) -> Completion:

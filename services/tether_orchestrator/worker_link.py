@@ -51,7 +51,7 @@ class WorkerLinks:
         """A worker's link stands; TetherError without a report."""
         report = link.peer.report
         if report is None:
-            raise TetherError(Reason.LINK_PROTOCOL, "a worker's hello needs its report")
+            raise TetherError(Reason.LINK_PROTOCOL, "A worker's hello needs its report")
         self._doubt.heard(link.peer.node_id, link.peer.incarnation)
         self._report(link, report.SerializeToString())
         _log.info("worker_linked", worker=link.peer.node_id, incarnation=link.peer.incarnation)
@@ -98,12 +98,12 @@ class WorkerLinks:
 
     def _complete(self, link: LinkEnd, entry: Entry) -> None:
         if self._tasks.full:
-            raise TetherError(Reason.OVERLOADED, "too many completions wait")
+            raise TetherError(Reason.OVERLOADED, "Too many completions wait")
         try:
             body = Link.Complete.FromString(entry.body)
             end = _end(link.peer.node_id, entry, body)
         except (DecodeError, ValueError) as error:
-            raise TetherError(Reason.LINK_PROTOCOL, "a COMPLETE is malformed") from error
+            raise TetherError(Reason.LINK_PROTOCOL, "A COMPLETE is malformed") from error
         self._tasks.start(self._settle(link, end))
 
     async def _settle(self, link: LinkEnd, end: End) -> None:

@@ -364,7 +364,7 @@ async def test_worker_is_asked_to_commit_again_when_the_store_cannot_be_written(
     with contextlib.closing(sqlite3.connect(region.folders["orchestrator"] / "jobs.db")) as shell:
         shell.execute("BEGIN IMMEDIATE")  # an operator's shell that forgot its transaction
         worker.complete(placed.job_id, 1, body)
-        with pytest.raises(TetherError, match="another process") as caught:
+        with pytest.raises(TetherError, match="Another process") as caught:
             await gateway.Place(ask("two"))
         assert caught.value.reason is Reason.STORE_UNAVAILABLE
         assert not (await worker.outcome())[2].written

@@ -24,7 +24,7 @@ def receipt_body(receipt: Infer.Receipt) -> Infer.ReceiptBody:
     try:
         return Infer.ReceiptBody.FromString(receipt.body)
     except DecodeError as error:
-        raise TetherError(Reason.MALFORMED, "the receipt is malformed", field="receipt") from error
+        raise TetherError(Reason.MALFORMED, "The receipt is malformed", field="receipt") from error
 
 
 def check_receipt(body: Infer.ReceiptBody, job: bytes, epoch: int, signer: str) -> None:
@@ -40,7 +40,7 @@ def check_receipt(body: Infer.ReceiptBody, job: bytes, epoch: int, signer: str) 
         TetherError: INVALID_FIELD.
     """
     if (body.job_id, body.epoch, body.worker_id) != (job, epoch, signer):
-        raise TetherError(Reason.INVALID_FIELD, "the receipt is of another attempt", field="receipt")
+        raise TetherError(Reason.INVALID_FIELD, "The receipt is of another attempt", field="receipt")
 
 
 def used(outcome: State, body: Infer.ReceiptBody | None, delivered: Position | None) -> Position:

@@ -24,13 +24,13 @@ def no_candidate(model: str, version: str, census: Census, breakers: Mapping[str
     name = f"{model}:{version}"
     if census.full and not census.ready:
         return TetherError(
-            Reason.OVERLOADED, f"all {census.full} workers of {name} are full", retry_after_s=_FULL_RETRY_S
+            Reason.OVERLOADED, f"All {census.full} workers of {name} are full", retry_after_s=_FULL_RETRY_S
         )
     if census.ready and 0.0 in breakers.values():
-        return TetherError(Reason.NO_WORKER, f"too much of {name} failed lately", retry_after_s=_OUT_RETRY_S)
+        return TetherError(Reason.NO_WORKER, f"Too much of {name} failed lately", retry_after_s=_OUT_RETRY_S)
     if census.ready:
-        return TetherError(Reason.NO_WORKER, f"no worker of {name} is allowed and fit for this request")
+        return TetherError(Reason.NO_WORKER, f"No worker of {name} is allowed and fit for this request")
     if census.out:
-        words = f"the workers of {name} are silent or draining"
+        words = f"The workers of {name} are silent or draining"
         return TetherError(Reason.NO_WORKER, words, retry_after_s=_OUT_RETRY_S)
-    return TetherError(Reason.NO_WORKER, f"no worker serves {name}", retry_after_s=_OUT_RETRY_S)
+    return TetherError(Reason.NO_WORKER, f"No worker serves {name}", retry_after_s=_OUT_RETRY_S)

@@ -50,7 +50,7 @@ def refusal(me: Orchestrator, rival: Orchestrator, region: str) -> TetherError:
     """
     return TetherError(
         Reason.STATE_UNUSABLE,
-        f"orchestrator {rival.node} already serves region {region} with job store {rival.store_id.hex()}, "
+        f"Orchestrator {rival.node} already serves region {region} with job store {rival.store_id.hex()}, "
         f"and this one ({me.node}) has job store {me.store_id.hex()}: "
         "SQLite allows one orchestrator per region; use PostgreSQL for more",
     )

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from tether.errors import Reason, TetherError
 
 _WORDS: Mapping[int, str] = {
-    sqlite3.SQLITE_FULL: "the disk under the store is full",
-    sqlite3.SQLITE_READONLY: "the store is read-only",
-    sqlite3.SQLITE_CORRUPT: "the store is damaged: restore it from a backup",
-    sqlite3.SQLITE_NOTADB: "the store is damaged: its file is no SQLite database",
-    sqlite3.SQLITE_CANTOPEN: "the store cannot be opened: check that its folder exists and is writable",
-    sqlite3.SQLITE_IOERR: "the disk under the store fails",
-    sqlite3.SQLITE_BUSY: "another process uses the store",
-    sqlite3.SQLITE_LOCKED: "another process uses the store",
-    sqlite3.SQLITE_INTERRUPT: "the read took too long",
-    sqlite3.SQLITE_PERM: "the store may not be opened: check the rights on its file",
+    sqlite3.SQLITE_FULL: "The disk under the store is full",
+    sqlite3.SQLITE_READONLY: "The store is read-only",
+    sqlite3.SQLITE_CORRUPT: "The store is damaged: restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "The store is damaged: its file is no SQLite database",
+    sqlite3.SQLITE_CANTOPEN: "The store cannot be opened: check that its folder exists and is writable",
+    sqlite3.SQLITE_IOERR: "The disk under the store fails",
+    sqlite3.SQLITE_BUSY: "Another process uses the store",
+    sqlite3.SQLITE_LOCKED: "Another process uses the store",
+    sqlite3.SQLITE_INTERRUPT: "The read took too long",
+    sqlite3.SQLITE_PERM: "The store may not be opened: check the rights on its file",
 }
 _PRIMARY_MASK = 0xFF  # extended result codes keep the primary one in the low byte
 
@@ -45,7 +45,7 @@ def unavailable(error: sqlite3.Error) -> TetherError:
     Returns:
         STORE_UNAVAILABLE with words an operator can act on.
     """
-    words = _WORDS.get(_code(error), "the store failed")
+    words = _WORDS.get(_code(error), "The store failed")
     return TetherError(Reason.STORE_UNAVAILABLE, words)
 
 

@@ -117,7 +117,7 @@ def _blame(error: Exception) -> Exception:
     if isinstance(error, TetherError):
         return error
     _log.error("store_operation_failed", exc_info=error)
-    internal = TetherError(Reason.INTERNAL, "a write was refused by the store")
+    internal = TetherError(Reason.INTERNAL, "A write was refused by the store")
     internal.__cause__ = error
     return internal
 

@@ -131,10 +131,10 @@ def _complete_one(connection: sqlite3.Connection, books: Books, asked: Completio
     if row is None:
         return Refused(_unknown())
     if asked.worker and asked.epoch == row.epoch and asked.worker != row.worker.node:
-        return Refused(TetherError(Reason.ROLE_FORBIDDEN, "the attempt runs on another worker"))
+        return Refused(TetherError(Reason.ROLE_FORBIDDEN, "The attempt runs on another worker"))
     verdict = outcome.decide(row.state, row.epoch, asked.outcome, asked.epoch)
     if verdict is Verdict.UNKNOWN:
-        return Refused(TetherError(Reason.STALE_EPOCH, f"attempt {asked.epoch} of the job was never made"))
+        return Refused(TetherError(Reason.STALE_EPOCH, f"Attempt {asked.epoch} of the job was never made"))
     if verdict is Verdict.WRITE:
         return Settled(_end(connection, books, row, asked, now_ms), written=True)
     return Settled(row, written=False)
@@ -161,11 +161,11 @@ def _kept(row: JobRow, asked: Completion) -> bytes | None:
 
 def _no_run(answer: Answer, row: JobRow) -> Existing | Refused:
     if answer is Answer.CONFLICT:
-        return Refused(TetherError(Reason.JOB_CONFLICT, "the key of this job names another request"))
+        return Refused(TetherError(Reason.JOB_CONFLICT, "The key of this job names another request"))
     if answer is Answer.EXHAUSTED:
-        return Refused(TetherError(Reason.JOB_FAILED, f"the job was attempted {repeat.ATTEMPTS_MAX} times"))
+        return Refused(TetherError(Reason.JOB_FAILED, f"The job was attempted {repeat.ATTEMPTS_MAX} times"))
     return Existing(row)
 
 
 def _unknown() -> TetherError:
-    return TetherError(Reason.JOB_UNKNOWN, "there is no such job")
+    return TetherError(Reason.JOB_UNKNOWN, "There is no such job")

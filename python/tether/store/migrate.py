@@ -102,7 +102,7 @@ def _missing(connection: sqlite3.Connection, migrations: Sequence[Migration]) ->
     unknown = sorted(applied - {migration.version for migration in migrations})
     if unknown:
         raise TetherError(
-            Reason.STATE_UNUSABLE, f"the store has schema {unknown[-1]}, which a newer Tether wrote: use that version"
+            Reason.STATE_UNUSABLE, f"The store has schema {unknown[-1]}, which a newer Tether wrote: use that version"
         )
     return [migration for migration in migrations if migration.version not in applied]
 

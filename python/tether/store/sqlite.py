@@ -170,7 +170,7 @@ class Sqlite:
     async def _submit(self, call: Call) -> Any:  # noqa: ANN401 - the callers above give it its type
         self._require_open()
         if self._waiting_items >= _WAITING_ITEMS_MAX:
-            raise TetherError(Reason.STORE_UNAVAILABLE, "too many writes wait for the store", retry_after_s=1.0)
+            raise TetherError(Reason.STORE_UNAVAILABLE, "Too many writes wait for the store", retry_after_s=1.0)
         self._waiting.append(call)
         self._waiting_items += len(call.items)
         if not self._busy and not self._kicked:
@@ -180,7 +180,7 @@ class Sqlite:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise TetherError(Reason.STORE_UNAVAILABLE, "the store is closed")
+            raise TetherError(Reason.STORE_UNAVAILABLE, "The store is closed")
 
     def _kick(self) -> None:
         """Hand the thread its next group."""
@@ -256,7 +256,7 @@ def _serve(connection: sqlite3.Connection, group: list[Call]) -> None:
         _log.exception("store_group_failed")
         roll_back(connection)
         for call in group:
-            call.error = call.error or TetherError(Reason.INTERNAL, f"the store failed: {type(error).__name__}")
+            call.error = call.error or TetherError(Reason.INTERNAL, f"The store failed: {type(error).__name__}")
 
 
 def _once(work: Callable[[sqlite3.Connection], T]) -> Operation[None, T]:

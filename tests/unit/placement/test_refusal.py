@@ -11,11 +11,11 @@ from tether.placement.refusal import no_candidate
 @pytest.mark.parametrize(
     ("ready", "full", "out", "breakers", "reason", "words"),
     [
-        (0, 3, 1, {}, Reason.OVERLOADED, "all 3 workers"),
+        (0, 3, 1, {}, Reason.OVERLOADED, "All 3 workers"),
         (2, 0, 0, {"local": 0.0}, Reason.NO_WORKER, "failed lately"),
         (2, 0, 0, {}, Reason.NO_WORKER, "allowed and fit"),
         (0, 0, 2, {}, Reason.NO_WORKER, "silent or draining"),
-        (0, 0, 0, {}, Reason.NO_WORKER, "no worker serves demo:1.0"),
+        (0, 0, 0, {}, Reason.NO_WORKER, "No worker serves demo:1.0"),
     ],
 )
 def test_refusal_names_the_cause(

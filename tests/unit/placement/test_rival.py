@@ -20,4 +20,4 @@ def test_higher_node_id_yields() -> None:
 
 def test_refusal_names_both_and_the_way_out() -> None:
     words = str(refusal(B, A, "local"))
-    assert all(part in words for part in ("orchestrator a", "(b)", "PostgreSQL", A.store_id.hex(), B.store_id.hex()))
+    assert all(part in words for part in ("Orchestrator a", "(b)", "PostgreSQL", A.store_id.hex(), B.store_id.hex()))
