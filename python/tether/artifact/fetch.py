@@ -203,12 +203,14 @@ async def _limited(parts: AsyncIterator[bytes], source: Source, silence_s: float
     try:
         while True:
             try:
-                yield await asyncio.wait_for(anext(iterator), silence_s)
+                async with asyncio.timeout(silence_s):
+                    part = await anext(iterator)
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
                 text = f"{source.name} sent nothing for {silence_s:g} s."
                 raise TetherError(Reason.STORE_UNAVAILABLE, text) from error
+            yield part
     finally:
         closer = getattr(iterator, "aclose", None)
         if closer is not None:
