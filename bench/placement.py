@@ -3,7 +3,8 @@
 Workers are spread over 64 models (two each), or all serve one; kinds differ as in a real fleet: 4 regions, 3 GPU
 classes, 3 states of the model, 4 distances. Between placements the fleet takes reports at 1,000 a second, placements
 come at 1,000 a second too, and each is counted. The Python forms are a scan with `heapq.nlargest`, and a list kept
-sorted by static score; they skip filters that the native one has. Target at 10,000 workers: p99 of 10 µs over 64
+sorted by static score for this one query, which someone would have to keep sorted for each; neither filters, counts
+placements or breaks ties. Target at 10,000 workers: p99 of 10 µs over 64
 models and 25 µs with all on one; 100 µs at 100,000.
 """
 
@@ -16,7 +17,7 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from _common import save, spread, table
+from _common import percentile, save, spread, table
 
 from tether._native import Fleet, Query
 from tether.v1 import health_pb2 as pb
@@ -29,6 +30,7 @@ REGIONS = {"eu": 1.0, "us": 0.5, "ap": 0.3, "sa": 0.2}
 CLASSES = {"h100": 1.0, "a100": 0.7, "l40": 0.4}
 STATES = {0: 0.0, pb.Health.CACHE_STATE_ON_DISK: 0.25, pb.Health.CACHE_STATE_READY: 1.0}
 K = 3
+BATCHES = 10  # p99 is the median of as many: what else runs on the machine spoils a few of them
 
 
 class Row(NamedTuple):
@@ -77,6 +79,11 @@ class World:
         for model in serves:
             self.by_model[model][message.worker_id] = Row(message.worker_id, static, slots, 0)
         self.fleet.upsert(*self.report(i))
+
+    def now(self, row: Row) -> Row:
+        """The worker as busy as it last said."""
+        capacity = self.messages[int(row.worker_id)].capacity
+        return row._replace(busy=capacity.slots - capacity.slots_free)
 
     def report(self, i: int) -> tuple[str, bytes, int]:
         """Arguments of the next report of worker `i`, somewhat busier or less busy."""
@@ -140,9 +147,11 @@ def measure(workers: int, models: int, placements: int) -> dict[str, object]:
     gc.collect()
     gc.disable()
     timed_native(world, placements // 4, fresh=False)
-    place, report = (spread(us) for us in timed_native(world, placements, fresh=False))
+    batches = [timed_native(world, placements // BATCHES, fresh=False) for _ in range(BATCHES)]
+    place, report = (spread([us for batch in batches for us in batch[side]]) for side in (0, 1))
+    place_p99 = [spread(batch[0])["p99"] for batch in batches]
     fresh = spread(timed_native(world, placements // 4, fresh=True)[0])
-    rows = world.by_model[0]
+    rows = {worker_id: world.now(row) for worker_id, row in world.by_model[0].items()}
     ordered = sorted(rows.values(), key=lambda row: -row.static)
     rounds = max(20, min(400, 400_000 // len(rows)))
     scan, order = timed(lambda: by_scan(rows), rounds), timed(lambda: by_order(ordered), rounds)
@@ -151,7 +160,8 @@ def measure(workers: int, models: int, placements: int) -> dict[str, object]:
         "workers": workers,
         "models": models,
         "native_p50": place["p50"],
-        "native_p99": place["p99"],
+        "native_p99": percentile(place_p99, 0.5),
+        "worst_p99": max(place_p99),
         "new_query_p50": fresh["p50"],
         "report_p50": report["p50"],
         "report_p99": report["p99"],
