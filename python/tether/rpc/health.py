@@ -61,7 +61,10 @@ class HealthBoard(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802  the contract's name
         self, request: health_pb2.HealthCheckRequest, _context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Stream the status of one service: at once, then at each change."""
+        """Stream the status of one service: at once, then at each change.
+
+        A drain ends the stream after its NOT_SERVING: a watcher must not keep a server from stopping.
+        """
         if self._watchers >= WATCHERS_MAX:
             raise TetherError(Reason.OVERLOADED, f"{WATCHERS_MAX} watch this server already.", retry_after_s=1.0)
         self._watchers += 1
@@ -72,6 +75,8 @@ class HealthBoard(health_pb2_grpc.HealthServicer):
                 if status != last:
                     yield _Status(status=status)
                     last = status
+                if self._draining:
+                    return
                 await changed.wait()
         finally:
             self._watchers -= 1
