@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+import uvloop
 
 from tether.errors import Reason, TetherError
 from tether.identity import Role
@@ -295,3 +296,24 @@ async def test_network_of_thirty_finds_every_record(mesh):
             return
         await asyncio.sleep(0.25)
     assert await complete() == [True] * 3
+
+
+def test_nodes_on_uvloop_do_the_same(tmp_path):
+    """Services run on uvloop, whose sockets differ in small ways."""
+
+    async def scenario():
+        mesh = Mesh(tmp_path)
+        try:
+            nodes = await several(mesh, 5)
+            heard = []
+            nodes[0].watch(TOPIC, heard.append)
+            announcements = await asyncio.gather(*(say(node) for node in nodes))
+            await until(lambda: len(heard) == 5)
+            await kill(nodes[4])
+            await announcements[3].withdraw()
+            await until(lambda: heard[-1].kind is ChangeKind.GONE)
+            assert await seen_by(nodes[1]) == ids([*nodes[:3], nodes[4]])
+        finally:
+            await mesh.close()
+
+    uvloop.run(scenario())

@@ -5,6 +5,7 @@ Source: `kademlia.node.Node`, which this extends.
 """
 
 from hashlib import sha256
+from ipaddress import IPv4Address
 
 from kademlia.node import Node
 
@@ -12,7 +13,6 @@ from tether.identity import node_id
 from tether.identity.name import KEY_BYTES
 
 ID_BYTES = 20  # the package's 160 bits
-HOST_CHARS_MAX = 45  # longest textual IPv6 address
 PORT_MAX = 65_535
 
 Address = tuple[str, int]
@@ -60,6 +60,9 @@ def read_contact(value: object) -> Contact | None:
 
 
 def _is_address(host: str, port: int) -> bool:
-    """Only literal addresses: a name would let a peer make this node resolve it."""
-    literal = 0 < len(host) <= HOST_CHARS_MAX and all(c in "0123456789abcdef.:" for c in host)
-    return literal and 0 < port <= PORT_MAX and not isinstance(port, bool)
+    """Only literal loopback addresses, as nodes bind for now: a peer must not make this node send anywhere else."""
+    try:
+        loopback = IPv4Address(host).is_loopback
+    except ValueError:
+        return False
+    return loopback and 0 < port <= PORT_MAX and not isinstance(port, bool)

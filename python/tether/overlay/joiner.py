@@ -108,7 +108,7 @@ async def _resolve(text: str) -> list[Address]:
     """UDP addresses of host:port; none, with a warning, where the host is unknown."""
     host, port = split_address(text)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
     except OSError as error:
         _log.warning("a bootstrap host is unknown", bootstrap=text, error=str(error))
         return []

@@ -157,7 +157,8 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
         self.datagram_received(datagram, address)
 
     def error_received(self, exc: Exception) -> None:
-        """An address that refuses datagrams tells so here; the call's timeout does the rest."""
+        """An address that takes no datagrams tells so here; the call's timeout does the rest."""
+        metrics.SEND_ERRORS.inc()
         _log.debug("socket error", error=repr(exc))
 
     def _on_opened(self, sender: Sender, plain: bytes) -> None:
@@ -219,7 +220,10 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
     def _send(self, datagram: bytes, address: Address) -> None:
         if not self.transport.is_closing():
             metrics.SENT.inc()
-            self.transport.sendto(datagram, address)
+            try:
+                self.transport.sendto(datagram, address)
+            except (OSError, ValueError) as error:  # uvloop raises for addresses that it can't reach
+                self.error_received(error)
 
     def _send_sealed(self, session: Session, address: Address, type_: int, message_id: bytes, value: object) -> None:
         self._send(session.seal(message.pack(type_, message_id, value)), address)

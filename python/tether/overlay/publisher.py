@@ -16,7 +16,7 @@ from tether.overlay.refusal import Refusal
 from tether.overlay.topic import read_topic
 from tether.v1 import identity_pb2
 
-WITHDRAW_S = 0.5  # a region's round trips are under 0.1 s; after that the record's lifetime does it
+TELL_S = 0.3  # a region's round trips are under 0.1 s; who is slower is told in the background
 _REASONS = {
     Refusal.OVERSIZED: Reason.TOO_LARGE,
     Refusal.ROLE: Reason.ROLE_FORBIDDEN,
@@ -111,9 +111,10 @@ class Publisher:
         announcement.ended = True
         task.cancel()
         raw = self._make(announcement.topic, None, announcement.lifetime_s, self._next(announcement.topic))
-        with contextlib.suppress(TimeoutError):  # the records' lifetime does what a lost datagram did not
-            async with asyncio.timeout(WITHDRAW_S):
-                await self._send(announcement.topic, raw, self._reach.last_storers(announcement.topic))
+        self._keep_own(announcement.topic, raw)
+        telling = self._send(announcement.topic, raw, self._reach.last_storers(announcement.topic))
+        if telling:
+            await asyncio.wait(telling, timeout=TELL_S)
         for other in self._announcements:
             if other.topic == announcement.topic:
                 other.changed.set()
@@ -136,15 +137,26 @@ class Publisher:
             await self._say(announcement)
 
     async def _say(self, announcement: Announcement) -> None:
+        """Tell the storers that are known at once, and then those that a crawl finds besides."""
         announcement.changed.clear()
-        number = self._next(announcement.topic)
-        announcement.raw = self._make(announcement.topic, announcement.content, announcement.lifetime_s, number)
-        await self._send(announcement.topic, announcement.raw, await self._reach.storers(announcement.topic))
+        topic, number = announcement.topic, self._next(announcement.topic)
+        announcement.raw = self._make(topic, announcement.content, announcement.lifetime_s, number)
+        self._keep_own(topic, announcement.raw)
+        known = self._reach.last_storers(topic)
+        telling = self._send(topic, announcement.raw, known)
+        told = {contact.id for contact in known}
+        more = [contact for contact in await self._reach.storers(topic) if contact.id not in told]
+        telling |= self._send(topic, announcement.raw, more)
+        if telling:
+            await asyncio.wait(telling, timeout=TELL_S)
 
-    async def _send(self, topic: str, raw: bytes, storers: Iterable[Contact]) -> None:
+    def _keep_own(self, topic: str, raw: bytes) -> None:
         if self._reach.is_storer(topic):
             self._keep(topic, raw)
-        await asyncio.gather(*(self._store(contact, topic, raw) for contact in storers))
+
+    def _send(self, topic: str, raw: bytes, storers: Iterable[Contact]) -> set[asyncio.Task[None]]:
+        """Give a record to storers, in the background."""
+        return {self._protocol.spawn(self._store(contact, topic, raw)) for contact in storers}
 
     async def _store(self, contact: Contact, topic: str, raw: bytes) -> None:
         happened, label = await self._protocol.ask(contact, "store", [topic, raw])

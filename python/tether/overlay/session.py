@@ -12,7 +12,7 @@ Source: SIGMA's signed Diffie-Hellman; RFC 7748, RFC 8439; the framing is ours.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b, sha256
 from typing import Final
@@ -104,7 +104,7 @@ class Offer:
     """A hello that was sent and waits for its welcome."""
 
     hello_id: bytes
-    secret: bytes
+    secret: bytes = field(repr=False)
     datagram: bytes
 
 
@@ -113,7 +113,7 @@ class Chance:
     """Random bytes for one side of a handshake."""
 
     name: bytes  # 16 bytes for a hello, 8 for a session
-    secret: bytes  # 32 bytes, an X25519 private key
+    secret: bytes = field(repr=False)  # 32 bytes, an X25519 private key
 
 
 class Handshake:

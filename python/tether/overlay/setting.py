@@ -12,6 +12,7 @@ class Settings:
         alpha: calls of a crawl at a time.
         call_s: how long a call may take.
         resend_s: when an unanswered request is sent once more.
+        soon_s: how long a crawl waits for a contact before it goes on without it.
         renew_s: how often an announcement is renewed.
         lifetime_s: how long a record holds.
         poll_s: how often a watch renews its leases and repairs what pushes missed.
@@ -30,6 +31,7 @@ class Settings:
     alpha: int = 3  # Kademlia's own choice
     call_s: float = 1.0  # a region's round trips are under 0.1 s
     resend_s: float = 0.4  # one lost datagram must not cost the call
+    soon_s: float = 0.15  # above a region's round trips; a busy node that is passed over loses one look-up
     renew_s: float = 5.0  # overlay.md §2
     lifetime_s: float = 15.0  # overlay.md §2: two renewals may be lost
     poll_s: float = 5.0  # as renewals: what a poll extends lives 15 s

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,11 @@ def test_lock_in_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(TetherError) as error:
         FolderLock(tmp_path / "missing")
     assert error.value.reason is Reason.STATE_UNUSABLE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that takes no file from anyone")
+def test_lock_in_a_folder_that_takes_no_file_is_refused():
+    with pytest.raises(TetherError) as error:
+        FolderLock(Path("/proc/self"))
+    assert error.value.reason is Reason.STATE_UNUSABLE
+    assert "can't be used" in error.value.message

@@ -143,6 +143,12 @@ def test_hellos_of_one_source_have_a_budget(pair):
     assert isinstance(b.handle(a.hello(B, NOW_MS).datagram, ("127.0.0.1", 9), NOW_MS, 0.0), Answer)
 
 
+def test_secrets_stand_in_no_repr(mesh):
+    offer = sessions(mesh, "a", 1).hello(B, NOW_MS)
+    assert repr(offer.secret) not in repr(offer)
+    assert "secret" not in repr(offer)
+
+
 def test_small_order_key_is_refused(mesh):
     from tether.overlay.session import _keys
 

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from tether.overlay import Settings
 from tether.overlay.contact import Contact, topic_id
-from tether.overlay.crawl import ROUNDS_MAX, Crawl
+from tether.overlay.crawl import ASKED_MAX, Crawl
 from tether.overlay.refusal import Refusal
 from tether.testing.overlay import Mesh, make_record, presence, until
 
@@ -121,7 +122,7 @@ async def test_crawl_among_liars_that_invent_ever_nearer_nodes_ends(pair):
     crawl = Crawl(first._protocol, topic_id(TOPIC), QUICK)
     async with asyncio.timeout(5):
         found = await crawl.contacts()
-    assert crawl._rounds <= ROUNDS_MAX
+    assert len(crawl.nearest.contacted) <= ASKED_MAX
     assert {contact.node_key for contact in found} <= {second._me.public_key}
 
 
@@ -129,6 +130,21 @@ async def test_state_on_disk_is_no_pickle(pair, mesh):
     _, second = pair
     await second.close()
     assert (mesh.folder / "second" / "contacts.json").read_text().startswith('[["')
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_address_that_takes_no_datagram_is_just_silent(tmp_path, run):
+    async def scenario():
+        mesh = Mesh(tmp_path)
+        node = await mesh.node("first", settings=QUICK)
+        try:
+            hosts = ("::1", "1.2.3", ".", "fe80::1", "255.255.255.255")
+            calls = (node._protocol.call((host, 9), None, "ping", []) for host in hosts)
+            assert await asyncio.gather(*calls) == [(False, None)] * 5
+        finally:
+            await mesh.close()
+
+    run(scenario())
 
 
 async def test_table_holds_only_nodes_that_proved_themselves(pair, tmp_path):
