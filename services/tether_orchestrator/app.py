@@ -25,10 +25,11 @@ from tether.registry.follower import SnapshotFollower
 from tether.store.jobs_sqlite import SqliteJobStore
 from tether.v1.control_pb2_grpc import add_ControlServiceServicer_to_server
 from tether.v1.placement_pb2_grpc import add_PlacementServiceServicer_to_server
+from tether_orchestrator.clock import AttentiveClock
 from tether_orchestrator.config import Config
 from tether_orchestrator.discovery import DiscoverySub
 from tether_orchestrator.doubt import Doubt
-from tether_orchestrator.fleet import REMOVE_MS, FleetView, monotonic_ms
+from tether_orchestrator.fleet import REMOVE_MS, FleetView
 from tether_orchestrator.gate import Gate
 from tether_orchestrator.reservation import Reservations
 from tether_orchestrator.scheduler import Scheduler
@@ -111,17 +112,17 @@ class Parts:
 
     def __init__(self, config: Config, node: Node, store: SqliteJobStore) -> None:
         me = Me(node.node_id, store.store_id)
-        now_s = monotonic_ms() / 1_000
+        self.clock = clock = AttentiveClock()
         self._config, self._node, self._store = config, node, store
         self.tracing = Tracing.open(config.otlp_endpoint, "orchestrator", {"region": config.region})
         self.catalogue = Catalogue(node.trust, node.identity.network_id, Path(config.state))
         self.registries = Peers(node.overlay, config.region, Role.REGISTRY)
         self.follower = SnapshotFollower(self.registries, node.channels, self.catalogue, node.node_id)
         self.gate = Gate(me)
-        self.fleet = FleetView(_fleet(config))
+        self.fleet = FleetView(_fleet(config), clock.now_ms)
         self.tasks = Tasks(_TASKS_MAX)
-        self.leases = Leases(config.session_lease_s, now_s)
-        self.sessions = Sessions(store, self.leases, config.session_lease_s, lambda: monotonic_ms() / 1_000)
+        self.leases = Leases(config.session_lease_s, clock.now_s())
+        self.sessions = Sessions(store, self.leases, config.session_lease_s, clock.now_s)
         self.doubt = Doubt(node.overlay, self.tasks, dead=self._worker_dead, over=self.sessions.worker_lost)
         self.links = WorkerLinks(self.fleet, self.doubt, self.tasks)
         self.scheduler = Scheduler(
@@ -139,13 +140,14 @@ class Parts:
             node.identity,
             self.gate,
             timeout_s=config.job_timeout_s,
+            now_s=clock.now_s,
         )
         self.settlement = Settlement(
             store, node.trust, self.scheduler, self.sessions, self.links, self.reservations.open
         )
         self.links.settle_with(self.settlement)
         self.discovery = DiscoverySub(node.overlay, config.region, me)
-        self.upkeep = Upkeep(store, self.fleet, self.sessions, self.reservations.open)
+        self.upkeep = Upkeep(store, self.fleet, self.sessions, self.reservations.open, clock)
 
     async def start(self) -> None:
         """Refuse a rival, serve, announce.

@@ -5,8 +5,7 @@ as announced.
 """
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -16,6 +15,7 @@ from tether.errors import Reason, TetherError
 from tether.v1.control_pb2 import Worker, WorkerStanding
 from tether.v1.health_pb2 import Health
 from tether.v1.identity_pb2 import Presence
+from tether_orchestrator.clock import monotonic_ms
 from tether_orchestrator.metrics import FLEET
 
 _log = structlog.get_logger("tether.orchestrator")
@@ -28,11 +28,6 @@ _STANDINGS = {
 _WATCHERS_MAX = 256  # operators and consoles; more is a leak
 _ANNOUNCED_MAX = 100_000  # presences kept of workers without a link
 REMOVE_MS = 60_000  # a link ends after 5 s of silence and removes its worker; this only bounds a fault
-
-
-def monotonic_ms() -> int:
-    """Monotonic clock in milliseconds: the fleet's own."""
-    return time.monotonic_ns() // 1_000_000
 
 
 class Watcher:
@@ -68,10 +63,12 @@ class FleetView:
 
     Args:
         fleet: the native index.
+        now_ms: monotonic clock, milliseconds.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._fleet = fleet
+        self._now_ms = now_ms
         self._linked: set[str] = set()
         self._announced: dict[str, Presence] = {}
         self._watchers: set[Watcher] = set()
@@ -83,13 +80,13 @@ class FleetView:
 
     def report(self, worker: str, raw: bytes) -> None:
         """A worker reports; ValueError where the report is malformed or of another worker."""
-        if self._fleet.upsert(worker, raw, monotonic_ms()) is not None:
+        if self._fleet.upsert(worker, raw, self._now_ms()) is not None:
             self._linked.add(worker)
             self._touch(worker)
 
     def beat(self, worker: str) -> None:
         """A worker was heard."""
-        self._fleet.beat(worker, monotonic_ms())
+        self._fleet.beat(worker, self._now_ms())
 
     def suspect(self, worker: str) -> None:
         """A worker's link broke: no new work."""
@@ -121,7 +118,7 @@ class FleetView:
 
     def tick(self) -> None:
         """Time passes: silent workers become suspect."""
-        suspect, removed = self._fleet.expire(monotonic_ms())
+        suspect, removed = self._fleet.expire(self._now_ms())
         for worker in suspect:
             _log.warning("worker_suspect", worker=worker)
             self._touch(worker)
@@ -133,7 +130,7 @@ class FleetView:
 
     def best(self, query: Query, key: str, exclude: Sequence[str]) -> Candidate | None:
         """The best worker for a request, or None."""
-        found = self._fleet.top_k(query, key, 1, monotonic_ms(), exclude)
+        found = self._fleet.top_k(query, key, 1, self._now_ms(), exclude)
         return found[0] if found else None
 
     def census(self, model: str, version: str) -> Census:
@@ -142,7 +139,7 @@ class FleetView:
 
     def placed(self, worker: str) -> None:
         """Count a job on a worker until its report tells of it."""
-        self._fleet.placed(worker, monotonic_ms())
+        self._fleet.placed(worker, self._now_ms())
 
     def unplaced(self, worker: str) -> None:
         """The job did not come about."""
@@ -150,7 +147,7 @@ class FleetView:
 
     def explain(self, query: Query, key: str, limit: int) -> tuple[list[Candidate], list[Removed]]:
         """Candidates and removed workers of a request."""
-        return self._fleet.explain(query, key, limit, monotonic_ms())
+        return self._fleet.explain(query, key, limit, self._now_ms())
 
     def lives(self, worker: str, incarnation: int) -> bool:
         """Whether this very life of a worker is known."""
@@ -177,7 +174,7 @@ class FleetView:
         """One worker; DEAD where it is not known."""
         known = self._fleet.get(worker)
         if known is not None:
-            return _linked(known)
+            return _linked(known, self._now_ms())
         presence = self._announced.get(worker)
         if presence is not None:
             return _hinted(presence)
@@ -210,13 +207,13 @@ class FleetView:
             watcher.touch(worker)
 
 
-def _linked(known: NativeWorker) -> Worker:
+def _linked(known: NativeWorker, now_ms: int) -> Worker:
     return Worker(
         name=known.worker_id,
         report=Health.Report.FromString(known.report),
         standing=_STANDINGS[known.standing],
         in_flight=known.in_flight,
-        silent_ms=max(0, monotonic_ms() - known.heard_ms),
+        silent_ms=max(0, now_ms - known.heard_ms),
     )
 
 

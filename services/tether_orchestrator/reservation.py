@@ -7,6 +7,7 @@ Source: docs/design/streams.md §1, §3.
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tether.errors import Reason, TetherError
@@ -27,7 +28,8 @@ from tether.store.jobs import (
     Worker,
 )
 from tether.v1.placement_pb2 import Header
-from tether_orchestrator.fleet import FleetView, monotonic_ms
+from tether_orchestrator.clock import monotonic_ms
+from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.gate import Gate
 from tether_orchestrator.metrics import RESERVE
 from tether_orchestrator.scheduler import Scheduler
@@ -132,6 +134,7 @@ class Reservations:
         signer: signs tickets.
         gate: says whether new jobs are taken.
         timeout_s: deadline of a request that names none.
+        now_s: the clock that leases are judged by.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it is composed of
@@ -144,6 +147,7 @@ class Reservations:
         gate: Gate,
         *,
         timeout_s: float,
+        now_s: Callable[[], float],
     ) -> None:
         self._store = store
         self._scheduler = scheduler
@@ -151,6 +155,7 @@ class Reservations:
         self._leases = leases
         self._signer = signer
         self._gate = gate
+        self._now_s = now_s
         self._timeout_ms = int(timeout_s * 1_000)
         self.open = OpenJobs()
 
@@ -218,7 +223,7 @@ class Reservations:
         if mine and row.after_epoch == ask.after_epoch:
             permit = Permit(row.subject, row.worker, ask.driver.node, row.epoch, row.seed)
             return self._run(permit, header_of(row))
-        orphaned = self._leases.lapsed(row.driver.session, monotonic_ms() / 1_000)
+        orphaned = self._leases.lapsed(row.driver.session, self._now_s())
         if not mine and orphaned and not self._fleet.lives(row.worker.node, row.worker.incarnation):
             return await self._attempt(ask, row)
         return Join(row)

@@ -14,7 +14,8 @@ from tether.policy import Subject as PolicySubject
 from tether.registry.catalogue import Catalogue
 from tether.store.jobs import Worker
 from tether.v1.placement_pb2 import BreakerHint, Candidate, ExplainResponse, Header, Removed, Term
-from tether_orchestrator.fleet import FleetView, monotonic_ms
+from tether_orchestrator.clock import monotonic_ms
+from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.metrics import TRIPPED
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from tether.store.jobs import JobStore
+from tether_orchestrator.clock import AttentiveClock
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.metrics import EXPIRED, PURGED
 from tether_orchestrator.reservation import OpenJobs
@@ -27,13 +28,17 @@ class Upkeep:
         fleet: workers.
         sessions: gateways.
         open_jobs: jobs that have not ended.
+        clock: ticked here.
     """
 
-    def __init__(self, store: JobStore, fleet: FleetView, sessions: Sessions, open_jobs: OpenJobs) -> None:
+    def __init__(
+        self, store: JobStore, fleet: FleetView, sessions: Sessions, open_jobs: OpenJobs, clock: AttentiveClock
+    ) -> None:
         self._store = store
         self._fleet = fleet
         self._sessions = sessions
         self._open = open_jobs
+        self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -55,6 +60,7 @@ class Upkeep:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _tick(self) -> None:
+        self._clock.tick()
         self._fleet.tick()
 
     async def _count(self) -> None:

@@ -418,8 +418,8 @@ async def test_job_of_a_dead_gateway_and_worker_is_taken_over(tmp_path: Path) ->
         fleet = region.app._parts.fleet
         node = worker.identity.node_id
         await until(lambda: not fleet.lives(node, worker.identity.incarnation), "the first worker is dead")
-        leases = region.app._parts.leases
-        await until(lambda: leases.lapsed(b"s" * 16, time.monotonic()), "the session has lapsed")
+        leases, clock = region.app._parts.leases, region.app._parts.clock
+        await until(lambda: leases.lapsed(b"s" * 16, clock.now_s()), "the session has lapsed")
         taken = await other.Place(ask(session=b"o" * 16))
         assert (taken.job_id, taken.placed.epoch) == (first.job_id, 2)
         assert taken.placed.worker.worker_id == second_worker.identity.node_id

@@ -1,0 +1,45 @@
+"""A clock that counts only the time in which this process listened.
+
+Who was stopped, or starved of its core, heard nothing because it did not listen: silence in that time says nothing
+about workers and gateways. The clock is ticked by a timer of the event loop and runs on by at most one step between two
+ticks.
+Source: the "local health" of Lifeguard (Dadgar, Phillips and Currey, 2018).
+"""
+
+import time
+from collections.abc import Callable
+
+STEP_MS_MAX = 500  # over twice the tick: a loop that is later than this was not listening
+
+
+def monotonic_ms() -> int:
+    """Monotonic clock in milliseconds."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class AttentiveClock:
+    """Milliseconds that stand still while the process does.
+
+    Args:
+        raw_ms: monotonic clock.
+    """
+
+    def __init__(self, raw_ms: Callable[[], int] = monotonic_ms) -> None:
+        self._raw_ms = raw_ms
+        self._ticked_ms = self._base_ms = raw_ms()
+
+    def tick(self) -> None:
+        """The loop runs."""
+        raw_ms = self._raw_ms()
+        self._base_ms, self._ticked_ms = self._at(raw_ms), raw_ms
+
+    def now_ms(self) -> int:
+        """Never goes back, and never runs ahead of the raw clock."""
+        return self._at(self._raw_ms())
+
+    def _at(self, raw_ms: int) -> int:
+        return self._base_ms + min(raw_ms - self._ticked_ms, STEP_MS_MAX)
+
+    def now_s(self) -> float:
+        """The same in seconds."""
+        return self.now_ms() / 1_000
