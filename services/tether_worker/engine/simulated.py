@@ -28,6 +28,7 @@ from tether_worker.engine.sequence import RunningSequence
 PAUSE_S_MAX = 0.01  # a cancel must reach the next step within 50 ms
 BYTES_PER_TOKEN = 4  # the usual rule of thumb for English
 CHUNK_TOKENS = 32
+BEAT_SLACK = 1e-6  # of a beat: what rounding may take from a whole number
 ENDS: frozenset[int] = frozenset()
 SYLLABLES = ["ba", "de", "fi", "go", "ka", "le", "mi", "no", "pu", "ra", "se", "ti", "vo", "wa", "xe", "zu"]
 WORDS = tuple(f"{one}{other} ".encode() for one in SYLLABLES for other in SYLLABLES)
@@ -144,7 +145,7 @@ class SimulatedRuntime:
         """The step after a time: all sequences share one beat, as those of a batching engine do."""
         if not self._token_s:
             return after_s
-        return (math.floor(after_s / self._token_s + 0.5) + 1) * self._token_s
+        return (math.floor(after_s / self._token_s + BEAT_SLACK) + 1) * self._token_s
 
     def _advance(self, paced: _Paced) -> list[Emitted]:
         sequence = paced.sequence

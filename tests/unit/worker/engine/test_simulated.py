@@ -22,7 +22,7 @@ def test_tokens_come_at_their_times_for_all_slots():
     seen = []
     while engine.slots_free < 2:
         seen += [(piece.key, round(time.now_s, 3)) for piece in engine.step()]
-    assert seen == [("a", 0.03), ("b", 0.03), ("a", 0.05), ("b", 0.05), ("a", 0.07), ("b", 0.07)]
+    assert seen == [("a", 0.02), ("b", 0.02), ("a", 0.04), ("b", 0.04), ("a", 0.06), ("b", 0.06)]
 
 
 def test_step_never_sleeps_long():
