@@ -171,3 +171,13 @@ async def test_second_sigterm_ends_it_at_once(world: World) -> None:
     await world.place_until_refused()
     process.child.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(process.child.wait, 10) == 128 + signal.SIGTERM
+
+
+async def test_orchestrator_that_was_stopped_suspects_nobody(world: World) -> None:
+    process = await world.start()
+    await world.place(1)
+    process.child.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(2.5)  # what is tested: over twice the silence that makes a worker suspect
+    process.child.send_signal(signal.SIGCONT)
+    for number in range(2, 22):
+        assert (await world.place(number)).placed.epoch == 1
