@@ -23,6 +23,7 @@ from tether.testing.overlay import NOW_S, Mesh, make_record, presence
 
 if TYPE_CHECKING:
     from tether.overlay import Overlay
+    from tether.v1 import identity_pb2
 
 TOPIC = "tether/presence/local"
 NOW = Moment(NOW_S * 1_000, 0.0)
@@ -34,7 +35,7 @@ async def start(mesh: Mesh, count: int) -> list[Overlay]:
     return [first, *await asyncio.gather(*(mesh.node(f"n{i}", bootstrap=[first.address]) for i in range(1, count)))]
 
 
-async def heard_ms(nodes: list[Overlay], mesh: Mesh, rounds: int) -> list[float]:
+async def heard_ms(nodes: list[Overlay], content: identity_pb2.Presence, rounds: int) -> list[float]:
     """From an announcement to the change at a watcher in another node."""
     waits = []
     for number in range(rounds):
@@ -43,7 +44,7 @@ async def heard_ms(nodes: list[Overlay], mesh: Mesh, rounds: int) -> list[float]
         watch = nodes[1].watch(topic, lambda _, heard=heard: heard.set())
         await asyncio.sleep(0.1)  # leases are there
         begin = time.perf_counter()
-        task = asyncio.ensure_future(nodes[-1].announce(topic, presence(mesh.identity(f"n{len(nodes) - 1}"))))
+        task = asyncio.ensure_future(nodes[-1].announce(topic, content))
         await heard.wait()
         waits.append((time.perf_counter() - begin) * 1e3)
         await (await task).withdraw()
@@ -74,7 +75,7 @@ async def network(count: int, rounds: int) -> dict[str, object]:
             await nodes[number % count].lookup(TOPIC)
             lookups.append((time.perf_counter() - begin) * 1e3)
         complete = len(await nodes[-1].lookup(TOPIC)) == len(said)
-        heard = await heard_ms(nodes, mesh, max(3, rounds // 10))
+        heard = await heard_ms(nodes, contents[-1], max(3, rounds // 10))
         idle_begin = (time.process_time(), time.perf_counter())
         await asyncio.sleep(6.0)
         idle = (time.process_time() - idle_begin[0]) / (time.perf_counter() - idle_begin[1]) / count

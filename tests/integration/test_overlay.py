@@ -124,8 +124,9 @@ async def test_presence_of_a_killed_node_is_gone_after_its_lifetime(mesh):
     nodes = await several(mesh, 3)
     gone = []
     nodes[1].watch(TOPIC, lambda change: gone.append(change) if change.kind is ChangeKind.GONE else None)
-    await say(nodes[2], renew_s=0.1, lifetime_s=0.5)
-    await asyncio.sleep(0.7)  # longer than its lifetime: renewals keep it
+    announcement = await say(nodes[2], renew_s=0.1, lifetime_s=1.0)
+    await until(lambda: announcement._publisher._sequences[TOPIC] > 15)  # longer than its lifetime: renewals keep it
+    assert not gone
     assert await seen_by(nodes[1]) == ids(nodes[2:])
     await kill(nodes[2])
     await until(lambda: gone)
@@ -228,7 +229,7 @@ async def test_storer_remembers_the_highest_order_over_a_restart(mesh):
 
 async def test_ping_answers_for_the_living_only(mesh):
     nodes = await several(mesh, 3)
-    assert await nodes[0].ping(nodes[2]._me.node_id) < 0.3
+    assert await nodes[0].ping(nodes[2]._me.node_id) > 0
     await kill(nodes[2])
     assert await nodes[0].ping(nodes[2]._me.node_id) is None
     assert await nodes[0].ping(mesh.identity("nobody").node_id) is None
