@@ -36,14 +36,16 @@ impl StreamTable {
     }
 
     fn credit(&mut self, link: u64, head: &Head, actions: &mut Actions) {
-        let Some(lane) = self.links.get_mut(&link) else { return };
+        let Some(lane) = self.links.get_mut(link) else { return };
         if lane.credit(head) {
             lane.outlet.tell(link, actions);
         }
     }
 
     fn control(&mut self, link: u64, head: &Head, body: &[u8], now: u64, to: &mut Actions) -> Result<(), Malformed> {
-        let lane = self.links.entry(link).or_default();
+        let Some(lane) = self.links.lane(link) else {
+            return Ok(());
+        };
         let Some(whole) = lane.joiner.feed(head, body, self.settings.body_bytes_max)? else {
             return Ok(());
         };
@@ -78,7 +80,7 @@ impl StreamTable {
         if head.kind == kind::CHUNK {
             job.debt += body.len() as u64;
         }
-        let joined = match self.links.get_mut(&link) {
+        let joined = match self.links.get_mut(link) {
             Some(lane) if head.flags & MORE != 0 || lane.joiner.has(&head.job, head.epoch, head.kind) => {
                 let Some(whole) = lane.joiner.feed(head, body, body_bytes_max)? else {
                     return Ok(());

@@ -84,7 +84,7 @@ impl StreamTable {
         job.closed = true;
         self.ids.remove(&job.id);
         actions.push(Action::Finish(job.id));
-        if let Some(lane) = job.link.and_then(|link| self.links.get_mut(&link)) {
+        if let Some(lane) = job.link.and_then(|link| self.links.get_mut(link)) {
             lane.forget(&job.id, job.epoch);
         }
         if job.readers.is_empty() {

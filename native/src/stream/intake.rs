@@ -56,7 +56,7 @@ impl ChunkLogs {
     }
 
     fn forget(&mut self, link: u64, head: &Head, actions: &mut Actions) {
-        let Some(lane) = self.links.get_mut(&link) else { return };
+        let Some(lane) = self.links.get_mut(link) else { return };
         lane.owed.retain(|owed| (owed.0, owed.1) != (head.job, head.epoch));
         if lane.joiner.forget(&head.job, head.epoch, kind::START) > 0 {
             self.pay(actions);
@@ -71,7 +71,9 @@ impl ChunkLogs {
 
     fn whole(&mut self, link: u64, head: &Head, body: &[u8], actions: &mut Actions) -> Result<(), Malformed> {
         let body_bytes_max = self.settings.body_bytes_max;
-        let lane = self.links.entry(link).or_default();
+        let Some(lane) = self.links.lane(link) else {
+            return Ok(());
+        };
         let long = head.flags & MORE != 0 || lane.joiner.has(&head.job, head.epoch, head.kind);
         let whole = lane.joiner.feed(head, body, body_bytes_max)?;
         if whole.is_none() && head.kind == kind::START {
@@ -104,7 +106,7 @@ impl ChunkLogs {
         if self.assembly() > self.settings.assembly_bytes_max {
             return;
         }
-        for (link, lane) in &mut self.links {
+        for (link, lane) in self.links.iter_mut() {
             while let Some((job, epoch, credit)) = lane.owed.pop_front() {
                 let mut head = Head::plain(job, epoch, kind::CREDIT);
                 head.credit = credit;

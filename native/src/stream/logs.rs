@@ -6,6 +6,7 @@
 use super::attempt::{Attempt, Reader, Turn};
 use super::codec::{FrameWriter, Head, Joiner, kind};
 use super::failure::{DIVERGED, Failure, UNKNOWN};
+use super::links::Links;
 use super::log::{Log, Position};
 use super::outlet::Outlet;
 use super::piece::{Piece, check_last};
@@ -53,7 +54,7 @@ pub struct ChunkLogs {
     pub(super) settings: LogSettings,
     pub(super) attempts: Slab<Attempt>,
     pub(super) keys: KeyMap<(JobId, u32), usize>,
-    pub(super) links: KeyMap<u64, Link>,
+    pub(super) links: Links<Link>,
     pub(super) entries: u64,
     pub(super) pending: Actions,
     tokens: u64,
@@ -67,7 +68,7 @@ impl ChunkLogs {
             settings,
             attempts: Slab::default(),
             keys: KeyMap::default(),
-            links: KeyMap::default(),
+            links: Links::default(),
             entries: 0,
             pending: Vec::new(),
             tokens: 0,
@@ -143,11 +144,10 @@ impl ChunkLogs {
             return;
         };
         attempt.readers.retain(|reader| reader.link != who.link);
-        self.links
-            .entry(who.link)
-            .or_default()
-            .ready
-            .retain(|ready| *ready != index);
+        let Some(lane) = self.links.lane(who.link) else {
+            return; // it is lost already: the attempt waits out its grace
+        };
+        lane.ready.retain(|ready| *ready != index);
         let Some(at) = attempt.log.locate(who.position) else {
             return self.refuse_with(who.link, who.job, who.epoch, DIVERGED, actions);
         };
@@ -170,9 +170,10 @@ impl ChunkLogs {
     /// Answer a START or ATTACH with a failure.
     pub fn refuse(&mut self, link: u64, job: JobId, epoch: u32, failure: &[u8]) -> Actions {
         let mut actions = Vec::new();
-        let lane = self.links.entry(link).or_default();
-        lane.outlet.push(Head::plain(job, epoch, kind::FAIL), failure);
-        lane.outlet.tell(link, &mut actions);
+        if let Some(lane) = self.links.lane(link) {
+            lane.outlet.push(Head::plain(job, epoch, kind::FAIL), failure);
+            lane.outlet.tell(link, &mut actions);
+        }
         actions
     }
 
@@ -185,7 +186,9 @@ impl ChunkLogs {
         for reader in readers.iter_mut().filter(|reader| !reader.queued) {
             if attempt.ready(reader) {
                 reader.queued = true;
-                let lane = self.links.entry(reader.link).or_default();
+                let Some(lane) = self.links.lane(reader.link) else {
+                    continue;
+                };
                 lane.ready.push_back(index);
                 lane.outlet.tell(reader.link, actions);
             }
@@ -289,9 +292,10 @@ impl ChunkLogs {
     /// Queue a control entry.
     pub fn send(&mut self, link: u64, head: Head, body: &[u8]) -> Actions {
         let mut actions = Vec::new();
-        let lane = self.links.entry(link).or_default();
-        lane.outlet.push(head, body);
-        lane.outlet.tell(link, &mut actions);
+        if let Some(lane) = self.links.lane(link) {
+            lane.outlet.push(head, body);
+            lane.outlet.tell(link, &mut actions);
+        }
         actions
     }
 
@@ -302,7 +306,9 @@ impl ChunkLogs {
             return actions;
         };
         for reader in self.attempts.get(index).map_or(&[][..], |attempt| &attempt.readers) {
-            let lane = self.links.entry(reader.link).or_default();
+            let Some(lane) = self.links.lane(reader.link) else {
+                continue;
+            };
             match lane
                 .progress
                 .iter_mut()
@@ -318,7 +324,7 @@ impl ChunkLogs {
 
     /// Next frame of a link.
     pub fn pull(&mut self, link: u64) -> Option<&[u8]> {
-        let lane = self.links.get_mut(&link)?;
+        let lane = self.links.get_mut(link)?;
         self.writer.clear();
         let mut whole = lane.outlet.fill(&mut self.writer);
         while whole && let Some((job, epoch, body)) = lane.progress.front() {
@@ -354,7 +360,7 @@ impl ChunkLogs {
 
     /// The link is gone, with its readers.
     pub fn link_lost(&mut self, link: u64) {
-        self.links.remove(&link);
+        self.links.lose(link);
         for index in self.attempts.indices() {
             self.leave(index, link);
         }
@@ -365,7 +371,7 @@ impl ChunkLogs {
             return;
         };
         attempt.readers.retain(|reader| reader.link != link);
-        if let Some(lane) = self.links.get_mut(&link) {
+        if let Some(lane) = self.links.get_mut(link) {
             lane.ready.retain(|ready| *ready != index);
         }
     }

@@ -13,6 +13,7 @@ mod failure;
 mod intake;
 mod job;
 mod lane;
+mod links;
 mod log;
 mod logs;
 mod outlet;

@@ -9,6 +9,7 @@ use super::ending::Cause;
 use super::failure::{BEHIND, UNKNOWN};
 use super::job::{End, Job, Reader};
 use super::lane::{Link, opening};
+use super::links::Links;
 use super::log::{Log, Position};
 use super::wire::Malformed;
 use super::{Action, Actions, Chain, JobId, KeyMap, Slab};
@@ -52,7 +53,7 @@ pub struct StreamTable {
     pub(super) settings: TableSettings,
     pub(super) jobs: Slab<Job>,
     pub(super) ids: KeyMap<JobId, usize>,
-    pub(super) links: KeyMap<u64, Link>,
+    pub(super) links: Links<Link>,
     pub(super) counts: Counts,
     readers: KeyMap<u64, usize>,
     pub(super) pending: Actions,
@@ -67,7 +68,7 @@ impl StreamTable {
             settings,
             jobs: Slab::default(),
             ids: KeyMap::default(),
-            links: KeyMap::default(),
+            links: Links::default(),
             counts: Counts::default(),
             readers: KeyMap::default(),
             pending: Vec::new(),
@@ -147,12 +148,16 @@ impl StreamTable {
         }
         let (driver, id, end) = (job.driver, job.id, job.log.end());
         let bulk = opening(id, epoch, driver, end, window, body);
-        if let Some(lane) = before.and_then(|before| self.links.get_mut(&before)) {
+        if let Some(lane) = before.and_then(|before| self.links.get_mut(before)) {
             lane.forget(&id, old);
         }
-        let lane = self.links.entry(link).or_default();
-        lane.queue(bulk);
-        lane.outlet.tell(link, &mut actions);
+        match self.links.lane(link) {
+            Some(lane) => {
+                lane.queue(bulk);
+                lane.outlet.tell(link, &mut actions);
+            }
+            None => self.unheard(index, &mut actions),
+        }
         actions
     }
 
@@ -282,9 +287,10 @@ impl StreamTable {
     }
 
     pub(super) fn say(&mut self, link: u64, head: Head, body: &[u8], actions: &mut Actions) {
-        let lane = self.links.entry(link).or_default();
-        lane.outlet.push(head, body);
-        lane.outlet.tell(link, actions);
+        if let Some(lane) = self.links.lane(link) {
+            lane.outlet.push(head, body);
+            lane.outlet.tell(link, actions);
+        }
     }
 
     /// Queue a control entry.
@@ -296,7 +302,7 @@ impl StreamTable {
 
     /// Next frame of a link.
     pub fn pull(&mut self, link: u64) -> Option<&[u8]> {
-        let lane = self.links.get_mut(&link)?;
+        let lane = self.links.get_mut(link)?;
         self.writer.clear();
         if lane.outlet.fill(&mut self.writer) {
             lane.fill(&mut self.writer);

@@ -35,17 +35,22 @@ impl StreamTable {
     /// The link is gone; its jobs are silent.
     pub fn link_lost(&mut self, link: u64) -> Actions {
         let mut actions = self.actions();
-        self.links.remove(&link);
+        self.links.lose(link);
         for index in self.jobs.indices() {
-            let Some(job) = self.jobs.get_mut(index).filter(|job| job.link == Some(link)) else {
-                continue;
-            };
-            job.link = None;
-            if job.end == End::Open && !std::mem::replace(&mut job.silent, true) {
-                actions.push(Action::Silent(job.id, job.epoch));
+            if self.jobs.get(index).is_some_and(|job| job.link == Some(link)) {
+                self.unheard(index, &mut actions);
             }
         }
         actions
+    }
+
+    /// A job's link is gone.
+    pub(super) fn unheard(&mut self, index: usize, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        job.link = None;
+        if job.end == End::Open && !std::mem::replace(&mut job.silent, true) {
+            actions.push(Action::Silent(job.id, job.epoch));
+        }
     }
 }
 

@@ -242,6 +242,18 @@ fn a_hole_an_old_epoch_and_a_foreign_link_are_refused() {
 }
 
 #[test]
+fn what_comes_late_for_a_lost_link_is_dropped_or_told() {
+    let mut world = World::new(table_settings(), log_settings());
+    world.open(1, DETACH);
+    let _ = world.table.link_lost(1);
+    assert_eq!(world.table.placed(job(1), 1, 1, b"", 0), [Action::Silent(job(1), 1)]);
+    let outcome = crate::stream::codec::Head::plain(job(1), 1, kind::OUTCOME);
+    assert!(world.table.send(1, outcome, b"").is_empty() && world.table.pull(1).is_none());
+    world.logs.link_lost(1);
+    assert!(world.logs.send(1, outcome, b"").is_empty() && world.logs.pull(1).is_none());
+}
+
+#[test]
 fn what_is_known_already_is_trimmed_and_must_agree() {
     let mut world = running(CANCEL);
     world.say(1, 1, 0, &[(1, "a"), (2, "bé")], b"\x42\x01x");
