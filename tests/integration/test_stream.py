@@ -13,7 +13,7 @@ from grpc import aio
 
 from tether.errors import Reason, TetherError
 from tether.identity import Role
-from tether.link import LinkLimits
+from tether.link import Handshake, LinkLimits
 from tether.node.channels import Channels
 from tether.registry.catalogue import Catalogue
 from tether.rpc import server as rpc_server
@@ -22,7 +22,7 @@ from tether.rpc.status import from_rpc_error
 from tether.testing import catalogue as kit
 from tether.testing.identities import Identities, TestNode
 from tether.testing.orchestrator import FakeOrchestrator
-from tether.v1 import infer_pb2, placement_pb2, registry_pb2
+from tether.v1 import infer_pb2, infer_pb2_grpc, placement_pb2, registry_pb2
 from tether_gateway.config import Config as GatewayConfig
 from tether_gateway.core import GatewayCore
 from tether_gateway.core import Ground as GatewayGround
@@ -132,6 +132,12 @@ class Region:
         self.stack.push_async_callback(server.stop, 0)
         self.stack.push_async_callback(core.close)
         return core
+
+    async def unary(self, method: str, request: Any, key: Any = KEY) -> Any:
+        async with open_channel(self.address) as channel:
+            stub = infer_pb2_grpc.InferenceServiceStub(channel)
+            metadata = (("authorization", f"Bearer {key.text()}"),)
+            return await getattr(stub, method)(request, metadata=metadata, timeout=WAIT_S)
 
     def call(self, **fields: Any) -> "Call":
         return Call(self, fields)
@@ -471,4 +477,152 @@ async def test_choices_come_as_outputs_of_one_job(region: Region) -> None:
 async def test_large_input_travels_in_pieces(region: Region) -> None:
     call = region.call(input={"text": "y " * 6000}, max_tokens=4)  # 12 KB, 3,000 tokens of the paced engine
     check_whole(await call.rest(), 4)
+    await region.end_quiet()
+
+
+# other calls
+
+
+async def test_cancel_is_terminal_and_replayed_as_such(region: Region) -> None:
+    call = region.call(max_tokens=4000, correlation_id="stop")
+    first = await call.next()
+    assert first is not None
+    held = await region.unary("Cancel", infer_pb2.CancelRequest(correlation_id="stop"))
+    assert held.job.state == infer_pb2.JOB_STATE_CANCELLED
+    assert (await call.failure()).reason is Reason.JOB_CANCELLED
+    await region.end_quiet()
+    assert (await region.call(max_tokens=4000, correlation_id="stop").failure()).reason is Reason.JOB_CANCELLED
+
+
+async def test_cancel_of_a_finished_job_tells_its_outcome(region: Region) -> None:
+    call = region.call(max_tokens=3, correlation_id="ended")
+    await call.rest()
+    name = call.chunks[0].started.job_id
+    held = await region.unary("Cancel", infer_pb2.CancelRequest(job_id=name))
+    assert held.job.state == infer_pb2.JOB_STATE_DONE
+
+
+async def test_job_is_shown_to_its_tenant_alone(region: Region) -> None:
+    call = region.call(max_tokens=3, correlation_id="mine")
+    await call.rest()
+    name = call.chunks[0].started.job_id
+    shown = await region.unary("GetJob", infer_pb2.GetJobRequest(job_id=name))
+    assert (shown.job.state, shown.job.answer.text) == (infer_pb2.JOB_STATE_DONE, call.text)
+    for method, request in (("GetJob", infer_pb2.GetJobRequest), ("Cancel", infer_pb2.CancelRequest)):
+        with pytest.raises(aio.AioRpcError) as raised:
+            await region.unary(method, request(job_id=name), key=OTHER_KEY)
+        assert from_rpc_error(raised.value).reason is Reason.JOB_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"key": None}, Reason.KEY_MISSING),
+        ({"key": kit.token(9)}, Reason.KEY_INVALID),
+        ({"tenant_id": "other"}, Reason.TENANT_MISMATCH),
+        ({"version": "9.9"}, Reason.VERSION_UNKNOWN),
+        ({"input": {"text": ""}}, Reason.INVALID_FIELD),
+        ({"parameters": {"max_tokens": 5, "temperature": float("nan")}}, Reason.INVALID_FIELD),
+        ({"parameters": {"max_tokens": 4_000_000_000}}, Reason.INVALID_FIELD),
+    ],
+)
+async def test_bad_request_gets_a_typed_error_and_nothing_is_placed(
+    region: Region, fields: dict[str, Any], reason: Reason
+) -> None:
+    assert (await region.call(**fields).failure()).reason is reason
+    assert region.orchestrator.places == 0
+
+
+async def test_no_worker_is_told(empty: Region) -> None:
+    await empty.add_gateway()
+    assert (await empty.call().failure()).reason is Reason.NO_WORKER
+
+
+async def test_client_that_leaves_during_its_placement_leaves_nothing(region: Region) -> None:
+    region.orchestrator.place_delay_s = 0.2
+    call = region.call(max_tokens=4000)
+    await until(lambda: region.orchestrator.places == 1, "placing")
+    await call.cancel()
+    await until(lambda: len(region.orchestrator.completions) == 1, "given up")
+    [(_, job, _, outcome)] = region.orchestrator.completions
+    assert outcome == infer_pb2.JOB_STATE_ABANDONED
+    assert region.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_ABANDONED
+    await region.end_quiet()
+
+
+async def test_drain_finishes_streams_and_takes_no_more(region: Region) -> None:
+    running = region.call(max_tokens=60)
+    await running.next()
+    draining = asyncio.create_task(region.core.drain(WAIT_S))
+    await until(lambda: region.core.governor.draining, "draining")
+    assert (await region.call().failure()).reason is Reason.DRAINING
+    check_whole(await running.rest(), 60)
+    await asyncio.wait_for(draining, WAIT_S)
+
+
+async def test_worker_drain_finishes_streams_and_passes_new_ones_on(region: Region) -> None:
+    running = region.call(max_tokens=60)
+    await running.next()
+    await region.add_worker()
+    draining = asyncio.create_task(region.workers[0].core.drain(WAIT_S))
+    await until(lambda: region.workers[0].core.jobs.draining, "draining")
+    check_whole(await region.call(max_tokens=5).rest(), 5)
+    check_whole(await running.rest(), 60)
+    await asyncio.wait_for(draining, WAIT_S)
+    assert region.workers[0].core.jobs.started_total == 1
+
+
+async def test_gateway_that_dies_leaves_the_commit_to_the_worker(empty: Region) -> None:
+    gateway = await empty.add_gateway()
+    worker = await empty.add_worker(commit_wait_s=0.1)
+    call = empty.call(max_tokens=60, correlation_id="orphan")
+    first = await call.next()
+    assert first is not None
+    empty.orchestrator.complete_error = TetherError(Reason.STORE_UNAVAILABLE, "a dead gateway completes nothing")
+    await gateway.links.close()
+    await until(lambda: len(worker.core.jobs) == 0, "ran on to its end")
+    job = bytes.fromhex(first.started.job_id)
+    await until(lambda: any(who == "worker" for who, *_ in empty.orchestrator.completions), "committed")
+    await until(lambda: len(worker.core.committer) == 0, "told")
+    assert empty.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_DONE
+    assert empty.orchestrator.jobs[job].receipt.body
+    await call.close()
+
+
+async def test_link_with_a_foreign_identity_is_refused(region: Region, tmp_path: Path) -> None:
+    stranger = Identities(tmp_path / "strangers").node("gateway", Role.GATEWAY)
+    worker = region.workers[0]
+    channel = open_channel(worker.address.address)
+    open_: Any = channel.stream_stream("/tether.v1.LinkService/Open")
+    call = open_()
+    await call.write(Handshake(stranger.identity, stranger.trust).hello(worker.address.worker_id))
+    with pytest.raises(aio.AioRpcError) as raised:
+        await call.read()
+    assert from_rpc_error(raised.value).reason is Reason.NODE_TOKEN_INVALID
+    await channel.close()
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xff\xff", b"\x0a\x04abcd", b"\x0a\x80\x80\x04" + bytes(65_536)])
+async def test_garbage_on_a_link_ends_that_link_alone(region: Region, garbage: bytes) -> None:
+    running = region.call(max_tokens=40)
+    await running.next()
+    worker = region.workers[0]
+    other = region.identities.node("gateway-2", Role.GATEWAY)
+    channel = open_channel(worker.address.address, own_connection=True)
+    open_: Any = channel.stream_stream("/tether.v1.LinkService/Open")
+    call = open_()
+    await call.write(Handshake(other.identity, other.trust).hello(worker.address.worker_id))
+    assert await call.read() is not aio.EOF
+    await call.write(garbage)
+    while await call.read() is not aio.EOF:
+        pass
+    await channel.close()
+    check_whole(await running.rest(), 40)
+
+
+async def test_start_without_a_good_ticket_runs_nothing(region: Region) -> None:
+    region.orchestrator.gateway_id = "somebody-else"
+    failure = await region.call().failure()
+    assert failure.reason is Reason.TICKET_INVALID
+    assert region.workers[0].core.jobs.started_total == 0
     await region.end_quiet()

@@ -3,6 +3,7 @@
 No policy and no store: every request goes to the next worker in turn. A test changes its ways by its attributes.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
@@ -32,6 +33,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         completions: what was asked, in order.
         place_error: raised by Place while set.
         complete_error: raised by Complete while set.
+        place_delay_s: Place waits so long before it answers.
         places: Place calls so far.
     """
 
@@ -44,6 +46,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         self.completions: list[tuple[str, bytes, int, int]] = []
         self.place_error: TetherError | None = None
         self.complete_error: TetherError | None = None
+        self.place_delay_s = 0.0
         self.places = 0
         self.reports = 0
         self.digest = bytes(32)
@@ -120,6 +123,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         self.places += 1
         if self.place_error is not None:
             raise self.place_error
+        await asyncio.sleep(self.place_delay_s)
         header = request.header
         named = f"{header.tenant_id}/{header.correlation_id}/{header.retry_token}"
         job = hashlib.sha256(named.encode()).digest()[:16]
