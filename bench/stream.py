@@ -1,7 +1,7 @@
 """Does the token path pay in Rust? Both machines beside a straightforward Python form of the same work, in one run.
 
 64 jobs of one link make one token each per engine step. Worker: append the step, pull its frame. Gateway: feed the
-frame, check positions, hash, keep the log, take one chunk per reader. The Python form packs the same layout with struct,
+frame, check positions, hash, keep the log, take one chunk per reader. The Python form packs the layout with struct,
 keeps its state in dicts, hashes with hashlib and serializes chunks with protobuf; it has no credit, overlap or timers.
 """
 
