@@ -1,0 +1,76 @@
+"""Real processes: a worker killed with -9, idle and in the middle of a stream."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tether.cli.operator import connect
+from tether.cli.region import demo_folder
+from tether.client.aio import Client
+from tether.errors import Reason, TetherError
+from tether.testing.processes import ProcessRegion
+from tether.v1.registry_pb2 import CreateKeyRequest, CreateTenantRequest
+
+MODEL = "tether-demo"
+PACED = {"engine": "simulated", "slots": 4, "simulated_token_ms": 10}
+LIMIT_S = 5.0  # targets say 2 s on a quiet machine
+
+
+@pytest.fixture
+async def region(tmp_path: Path) -> AsyncIterator[tuple[ProcessRegion, Client]]:
+    with ProcessRegion(tmp_path) as running:
+        running.start("registry", {"demo_model": demo_folder()})
+        running.start("orchestrator")
+        running.start("worker-1", PACED)
+        running.start("worker-2", PACED)
+        gateway = running.start("gateway", {"listen": "127.0.0.1:0"})
+        async with connect(running.folder, [running.bootstrap], running.region) as operator:
+            access = await operator.access()
+            await access.CreateTenant(CreateTenantRequest(tenant_id="test"))
+            key = (await access.CreateKey(CreateKeyRequest(tenant_id="test", label="test"))).token
+        async with Client(gateway.endpoints["gateway"], key) as client:
+            yield running, client
+
+
+async def answered(client: Client) -> float:
+    """Seconds until a request is answered again."""
+    began_s = time.monotonic()
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            try:
+                answer = await client.infer("x", model=MODEL, max_tokens=3)
+            except TetherError as error:
+                if not error.row.again:
+                    raise
+                await asyncio.sleep(0.02)
+            else:
+                assert answer.output_tokens == 3
+                return time.monotonic() - began_s
+
+
+async def test_killed_worker_ends_its_streams_and_others_serve_on(region: tuple[ProcessRegion, Client]) -> None:
+    running, client = region
+    await client.infer("x", model=MODEL, max_tokens=3)
+    streams = [client.stream("x", model=MODEL, max_tokens=240) for _ in range(4)]
+    readers = [aiter(stream) for stream in streams]
+    for reader in readers:
+        await anext(reader)
+    running.running["worker-1"].kill()
+    ends = await asyncio.gather(*(drain(reader) for reader in readers))
+    assert Reason.WORKER_LOST in ends  # those on the killed one
+    assert None in ends  # those on the other
+    assert set(ends) <= {Reason.WORKER_LOST, None}
+    assert await answered(client) < LIMIT_S
+
+
+async def drain(reader: AsyncIterator[object]) -> Reason | None:
+    """Read to the end: the reason of a failure, or None for a whole answer."""
+    try:
+        async for _ in reader:
+            pass
+    except TetherError as error:
+        return error.reason
+    return None
