@@ -318,3 +318,13 @@ def test_nodes_on_uvloop_do_the_same(tmp_path):
             await mesh.close()
 
     uvloop.run(scenario())
+
+
+async def test_node_that_leaves_is_forgotten_at_once_and_not_sought(mesh):
+    nodes = await several(mesh, 3)
+    await asyncio.gather(*(say(node) for node in nodes))
+    gone = nodes[2]._protocol.source_node.address
+    await nodes[2].close()
+    await until(lambda: [node.stats["contacts"] for node in nodes[:2]] == [1, 1])
+    await until(lambda: [node.stats["records"] for node in nodes[:2]] == [2, 2])
+    assert all(gone not in node._joiner._lacking() for node in nodes[:2])

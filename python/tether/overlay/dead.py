@@ -1,5 +1,7 @@
 """Addresses that did not answer: left alone for a while, longer each time, so that no lookup waits for one twice."""
 
+from math import inf
+
 from tether.identity.lru import Lru
 from tether.overlay.contact import Address
 from tether.overlay.setting import Settings
@@ -19,6 +21,10 @@ class DeadAddresses:
         known = self._until.get(address)
         wait_s = self._settings.dead_first_s if known is None else min(known[1] * 2, self._settings.dead_max_s)
         self._until.put(address, (now_s + wait_s, wait_s))
+
+    def left(self, address: Address) -> None:
+        """Note that an address said that it leaves: it is left alone until it is heard."""
+        self._until.put(address, (inf, self._settings.dead_max_s))
 
     def heard(self, address: Address) -> None:
         """Note that an address lives."""

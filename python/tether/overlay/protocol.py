@@ -49,6 +49,7 @@ class Sender:
 Handler = Callable[[Sender, list[Any]], object]
 Reply = tuple[bool, Any]  # whether the peer answered, and what: the package's own form
 NO_REPLY: Reply = (False, None)
+_LEFT: Reply = (False, "left")  # the peer said so: no silence to be noted
 _LOST: Reply = (False, "session")  # the peer restarted and knows no session: greet it once more
 
 
@@ -207,8 +208,8 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
         """Forget a peer that leaves, at once and without waiting for its silence."""
         self.router.remove_contact(Contact(sender.session.peer.node_key, sender.address))
         self.sessions.drop(sender.address)
-        self.dead.silent(sender.address, self._clock.now_s())
-        self._end_calls(sender.session, NO_REPLY)
+        self.dead.left(sender.address)
+        self._end_calls(sender.session, _LEFT)
 
     def _end_calls(self, session: Session, reply: Reply) -> None:
         for call in self._calls.values():
@@ -255,7 +256,7 @@ class OverlayProtocol(KademliaProtocol):  # type: ignore[misc]  # the package ha
             reply = await self._exchange(session, address, [method, arguments])
             if reply is not _LOST:
                 break
-        if not reply[0]:
+        if not reply[0] and reply is not _LEFT:
             self._timeout_at(address)
         return reply if reply[0] else NO_REPLY
 

@@ -59,6 +59,10 @@ def test_dead_address_is_left_alone_longer_each_time_until_heard():
     dead.silent(A, now_s)
     dead.heard(A)
     assert not dead.is_dead(A, now_s)
+    dead.left(A)
+    assert dead.is_dead(A, now_s + 1e6)
+    dead.heard(A)
+    assert not dead.is_dead(A, now_s)
 
 
 def test_highest_only_rises_and_tells_what_rose():
