@@ -384,6 +384,12 @@ async def test_worker_that_drains_gets_no_more(region: Region) -> None:
     assert caught.value.reason is Reason.NO_WORKER
 
 
+async def test_worker_is_not_suspect_because_the_loop_was_blocked(region: Region) -> None:
+    worker = await region.worker()
+    time.sleep(1.5)  # noqa: ASYNC251 - what is tested: nobody listened for longer than makes a worker suspect
+    assert _placeable(region, worker)
+
+
 async def test_worker_whose_link_ends_is_out_at_once_and_declared_dead(region: Region) -> None:
     worker, gateway = await region.worker(), region.stub("gateway")
     session = Session(gateway, region)
