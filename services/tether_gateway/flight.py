@@ -151,14 +151,10 @@ class Conductor:
             flight = Flight(response.job_id, admitted, response.placed)
             self._spawn(self._give_up(flight, response.placed.epoch, (0, 0), None))
 
-    def unplaced(self, admitted: Admitted, again: Again, error: TetherError) -> None:
-        """A job that was to be placed another time could not be: its last attempt is settled by its lapse."""
-        _log.info(
-            "job was not placed again",
-            correlation_id=admitted.correlation_id,
-            after_epoch=again.after_epoch,
-            reason=error.reason.name,
-        )
+    def unplaced(self, flight: Flight | None, error: TetherError | None) -> None:
+        """A job could not be placed another time: its last attempt is settled, so that nothing is held for it."""
+        if flight is not None:
+            self._spawn(self._give_up(flight, flight.placed.epoch, (0, 0), error))
 
     def cancelled(self, job: bytes) -> None:
         """A job was cancelled, and that is written: nothing but its end is delivered."""

@@ -40,8 +40,9 @@ class Streams:
             TetherError: whatever ends it without an answer.
         """
         began_ms, again, attempt = now_ms(), NEW, 1
+        flight: Flight | None = None
         while True:
-            response = await self._place(admitted, again, traceparent)
+            response = await self._place(admitted, again, traceparent, flight)
             try:
                 await sink.begin(admitted, response)
                 if response.WhichOneof("outcome") == "ended":
@@ -56,22 +57,27 @@ class Streams:
                 return
             again, attempt = next_try, attempt + 1
 
-    async def _place(self, admitted: Admitted, again: Again, traceparent: str) -> placement_pb2.PlaceResponse:
-        """Place; where the client goes meanwhile, what was placed for it is given up."""
+    async def _place(
+        self, admitted: Admitted, again: Again, traceparent: str, last: Flight | None
+    ) -> placement_pb2.PlaceResponse:
+        """Place; what can't be placed another time, or was placed for a client that left meanwhile, is given up."""
         trace = {"traceparent": traceparent} if traceparent else {}
         task = asyncio.create_task(self._governor.place(admitted, again, trace))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(lambda done: self._too_late(admitted, done))
+            task.add_done_callback(lambda done: self._too_late(admitted, last, done))
             raise
         except TetherError as error:
-            if again.after_epoch:
-                self._conductor.unplaced(admitted, again, error)
+            self._conductor.unplaced(last, error)
             raise
 
-    def _too_late(self, admitted: Admitted, done: "asyncio.Task[placement_pb2.PlaceResponse]") -> None:
-        if not done.cancelled() and done.exception() is None:
+    def _too_late(
+        self, admitted: Admitted, last: Flight | None, done: "asyncio.Task[placement_pb2.PlaceResponse]"
+    ) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self._conductor.unplaced(last, None)
+        else:
             self._conductor.orphaned(admitted, done.result())
 
     async def _replay(self, admitted: Admitted, response: placement_pb2.PlaceResponse, sink: Sink) -> None:

@@ -1,4 +1,4 @@
-"""Real processes: a worker killed with -9, idle and in the middle of a stream."""
+"""Real processes: a worker killed with -9, and two gateways that share a job."""
 
 import asyncio
 import time
@@ -12,6 +12,7 @@ from tether.cli.region import demo_folder
 from tether.client.aio import Client
 from tether.errors import Reason, TetherError
 from tether.testing.processes import ProcessRegion
+from tether.v1.infer_pb2 import JobState
 from tether.v1.registry_pb2 import CreateKeyRequest, CreateTenantRequest
 
 MODEL = "tether-demo"
@@ -31,6 +32,7 @@ async def region(tmp_path: Path) -> AsyncIterator[tuple[ProcessRegion, Client]]:
             access = await operator.access()
             await access.CreateTenant(CreateTenantRequest(tenant_id="test"))
             key = (await access.CreateKey(CreateKeyRequest(tenant_id="test", label="test"))).token
+        (tmp_path / "key").write_text(key)
         async with Client(gateway.endpoints["gateway"], key) as client:
             yield running, client
 
@@ -74,3 +76,25 @@ async def drain(reader: AsyncIterator[object]) -> Reason | None:
     except TetherError as error:
         return error.reason
     return None
+
+
+async def test_second_gateway_reads_along_and_cancels(region: tuple[ProcessRegion, Client]) -> None:
+    running, client = region
+    second = running.start("gateway-2", {"listen": "127.0.0.1:0"})
+    key = (running.folder / "key").read_text()
+    async with Client(second.endpoints["gateway"], key) as other:
+        await answered(other)
+        first = client.stream("x", model=MODEL, max_tokens=100, correlation_id="shared")
+        reader = aiter(first)
+        await anext(reader)
+        along = await other.infer("x", model=MODEL, max_tokens=100, correlation_id="shared")
+        assert await drain(reader) is None
+        whole = await first.answer()
+        assert (along.text, along.joined, along.output_tokens) == (whole.text, True, 100)
+
+        stopped = client.stream("x", model=MODEL, max_tokens=240, correlation_id="stopped")
+        reader = aiter(stopped)
+        await anext(reader)
+        job = await other.cancel(correlation_id="stopped")
+        assert JobState.Name(job.state) == "JOB_STATE_CANCELLED"
+        assert await drain(reader) is Reason.JOB_CANCELLED

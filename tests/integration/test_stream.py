@@ -421,10 +421,27 @@ async def test_full_region_is_refused_with_a_typed_error(empty: Region) -> None:
     await empty.add_worker(slots=1, queue_max=0)
     busy = empty.call(max_tokens=4000)
     await busy.next()
-    failure = await empty.call(max_tokens=5).failure()
+    failure = await empty.call(max_tokens=5, correlation_id="unlucky").failure()
     assert failure.reason is Reason.OVERLOADED
+    [unlucky] = [row for row in empty.orchestrator.jobs.values() if row.correlation_id == "unlucky"]
+    await until(lambda: unlucky.state == infer_pb2.JOB_STATE_ABANDONED, "settled")
     await busy.cancel()
     await empty.end_quiet()
+
+
+async def test_job_that_cannot_be_placed_again_is_given_up(empty: Region) -> None:
+    await empty.add_gateway()
+    worker = await empty.add_worker(slots=1, queue_max=0)
+    busy = empty.call(max_tokens=4000)
+    await busy.next()
+    empty.orchestrator.place_limit = 2
+    failure = await empty.call(max_tokens=5, correlation_id="unlucky").failure()
+    assert failure.reason is Reason.NO_WORKER
+    [unlucky] = [row for row in empty.orchestrator.jobs.values() if row.correlation_id == "unlucky"]
+    await until(lambda: unlucky.state == infer_pb2.JOB_STATE_ABANDONED, "settled")
+    await busy.cancel()
+    await empty.end_quiet()
+    assert worker.core.jobs.started_total == 1
 
 
 async def test_worker_that_is_gone_is_passed_over(empty: Region) -> None:

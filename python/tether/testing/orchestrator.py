@@ -34,6 +34,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         place_error: raised by Place while set.
         complete_error: raised by Complete while set.
         place_delay_s: Place waits so long before it answers.
+        place_limit: Place calls that find a worker; the next find none.
         places: Place calls so far.
     """
 
@@ -47,6 +48,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         self.place_error: TetherError | None = None
         self.complete_error: TetherError | None = None
         self.place_delay_s = 0.0
+        self.place_limit = 1 << 30
         self.places = 0
         self.reports = 0
         self.digest = bytes(32)
@@ -168,7 +170,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
     def _placed(
         self, job: bytes, header: placement_pb2.Header, row: infer_pb2.Job | None, after_epoch: int
     ) -> placement_pb2.PlaceResponse:
-        if not self.workers:
+        if not self.workers or self.places > self.place_limit:
             raise TetherError(Reason.NO_WORKER, "no worker is linked")
         if row is None:
             row = self.jobs[job] = infer_pb2.Job(
