@@ -11,7 +11,7 @@ from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
-from tether import _native, rules
+from tether import _native, name, rules
 from tether.errors import Reason, TetherError
 from tether.rules.content import check_input
 from tether.rules.request import check_trace_id
@@ -148,10 +148,12 @@ class Admission:
         return self._named(raw, header, asked, cut.trace_id, now_s)
 
     def _check(self, header: placement_pb2.Header, cut: "_native.CutRequest", raw: bytes) -> None:
-        """All rules of the contract, cheapest first; the input is parsed only once its size is known to be fine."""
-        rules.check_header(header, rules.Limits(self._config.input_bytes_max))
+        """All rules of the contract; the input is parsed only once its size is known to be fine."""
         if cut.trace_id:
             check_trace_id(cut.trace_id)
+        name.model(header.model_id)
+        if header.version:
+            name.version(header.version)
         model = self._catalogue.model(header.model_id, header.version)
         rules.check_header(header, rules.Limits(self._config.input_bytes_max, model.context_tokens))
         rules.check_supported(header, model.capabilities, cut.input_kind)

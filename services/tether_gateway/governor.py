@@ -20,6 +20,7 @@ from tether_gateway.orchestrators import Orchestrators
 from tether_gateway.receipts import Expected, check_receipt
 
 ANSWER_BYTES_MAX = 262_144  # as streams.md says
+PLACE_SLACK_S = 1.0  # a reservation that is being written at the deadline is heard of, so that it can be given up
 _log = structlog.get_logger("tether.gateway")
 
 PlaceCause = placement_pb2.PlaceCause
@@ -105,7 +106,7 @@ class Governor:
         )
         request.header.timeout.FromMilliseconds(max(1, int(left_s * 1_000)))
         key = f"{admitted.tenant}/{admitted.header.model_id}"
-        timeout_s = min(left_s, self._config.place_timeout_s)
+        timeout_s = min(left_s, self._config.place_timeout_s) + PLACE_SLACK_S
         with metrics.PLACE_SECONDS.time():
             return await self._orchestrators.place(key, request, timeout_s, tuple((trace or {}).items()))
 

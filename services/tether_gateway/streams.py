@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from tether.errors import TetherError
+from tether.errors import Reason, TetherError
 from tether.link import from_failure
 from tether.v1 import placement_pb2
 from tether_gateway import metrics
@@ -39,7 +39,7 @@ class Streams:
         Raises:
             TetherError: whatever ends it without an answer.
         """
-        began_ms, again, attempt = now_ms(), NEW, 1
+        began_ms, again, attempt, job = now_ms(), NEW, 1, b""
         flight: Flight | None = None
         while True:
             response = await self._place(admitted, again, traceparent, flight)
