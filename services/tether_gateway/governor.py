@@ -12,6 +12,7 @@ import structlog
 
 from tether.errors import Reason, TetherError
 from tether.identity import Trust
+from tether.link import outcome_of
 from tether.v1 import control_pb2, infer_pb2, placement_pb2
 from tether_gateway import metrics
 from tether_gateway.admission import Admission, Admitted, Asked
@@ -152,11 +153,10 @@ class Governor:
         Raises:
             TetherError: where no orchestrator writes it; the session's lapse will settle it then.
         """
-        again = error is None or error.row.again or error.reason is Reason.DEADLINE
         request = placement_pb2.CompleteRequest(
             job_id=job,
             epoch=epoch,
-            outcome=infer_pb2.JOB_STATE_ABANDONED if again else infer_pb2.JOB_STATE_FAILED,
+            outcome=outcome_of(error),
             error="" if error is None else f"{error.reason.name}: {error.message}",
             delivered=infer_pb2.Infer.Position(tokens=at[0], bytes=at[1]),
         )

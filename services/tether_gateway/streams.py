@@ -39,7 +39,7 @@ class Streams:
         Raises:
             TetherError: whatever ends it without an answer.
         """
-        began_ms, again, attempt, job = now_ms(), NEW, 1, b""
+        began_ms, again, attempt = now_ms(), NEW, 1
         flight: Flight | None = None
         while True:
             response = await self._place(admitted, again, traceparent, flight)
@@ -60,14 +60,18 @@ class Streams:
     async def _place(
         self, admitted: Admitted, again: Again, traceparent: str, last: Flight | None
     ) -> placement_pb2.PlaceResponse:
-        """Place; what can't be placed another time, or was placed for a client that left meanwhile, is given up."""
+        """Place; what can't be placed another time, or is placed when client or deadline are gone, is given up."""
         trace = {"traceparent": traceparent} if traceparent else {}
         task = asyncio.create_task(self._governor.place(admitted, again, trace))
         try:
-            return await asyncio.shield(task)
+            async with asyncio.timeout(admitted.deadline_s - now_ms() / 1_000):
+                return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(lambda done: self._too_late(admitted, last, done))
             raise
+        except TimeoutError as fault:
+            task.add_done_callback(lambda done: self._too_late(admitted, last, done))
+            raise TetherError(Reason.DEADLINE, "The deadline passed before the job was placed.") from fault
         except TetherError as error:
             self._conductor.unplaced(last, error)
             raise

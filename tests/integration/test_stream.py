@@ -567,6 +567,17 @@ async def test_client_that_leaves_during_its_placement_leaves_nothing(region: Re
     await region.end_quiet()
 
 
+async def test_deadline_that_passes_during_the_placement_leaves_nothing(region: Region) -> None:
+    region.orchestrator.place_delay_s = 0.3
+    call = region.call(max_tokens=4000, timeout={"nanos": 100_000_000})
+    assert (await call.failure()).reason is Reason.DEADLINE
+    await until(lambda: len(region.orchestrator.completions) == 1, "given up")
+    [(_, job, _, outcome)] = region.orchestrator.completions
+    assert outcome == infer_pb2.JOB_STATE_ABANDONED
+    assert region.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_ABANDONED
+    await region.end_quiet()
+
+
 async def test_drain_finishes_streams_and_takes_no_more(region: Region) -> None:
     running = region.call(max_tokens=60)
     await running.next()
