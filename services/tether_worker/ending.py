@@ -3,7 +3,8 @@
 Pure. Source: docs/design/link.md (END, COMPLETE), docs/design/streams.md §5.
 """
 
-from tether.errors import Reason, TetherError
+from tether.errors import TetherError
+from tether.link import outcome_of
 from tether.v1 import infer_pb2, link_pb2
 from tether_worker.engine.runtime import Emitted, Finish, TokenLogprob
 from tether_worker.receipt import Ran, usage_of
@@ -86,10 +87,3 @@ def complete_body(
     told = "" if error is None else f"{error.reason.name}: {error.message}"
     message = link_pb2.Link.Complete(receipt=receipt, answer=answer or b"", outcome=outcome, error=told)
     return message.SerializeToString()
-
-
-def outcome_of(error: TetherError | None) -> infer_pb2.JobState.ValueType:
-    """What a job comes to that got no answer: ABANDONED where the same call may succeed later, else FAILED."""
-    if error is None or error.row.again or error.reason is Reason.DEADLINE:
-        return infer_pb2.JOB_STATE_ABANDONED
-    return infer_pb2.JOB_STATE_FAILED

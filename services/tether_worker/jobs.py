@@ -179,6 +179,7 @@ class JobTable:
             if piece.finish is not None:
                 ends.append((run, choice, piece))
         if pieces:
+            metrics.TOKENS.inc(sum(len(piece[3]) for piece in pieces))
             self._append(pieces, now)
         for run, choice, piece in ends:
             run.ended[choice] = piece

@@ -8,7 +8,7 @@ from tether.link.book import LinkBook
 from tether.link.dial import Dialler
 from tether.link.dispatch import Dispatch
 from tether.link.end import LinkEnd, LinkLimits, Machine
-from tether.link.failure import from_failure, to_failure
+from tether.link.failure import from_failure, outcome_of, to_failure
 from tether.link.handshake import Handshake, LinkPeer
 from tether.link.kind import NO_JOB, Kind
 from tether.link.local import LinkEvents, LinkLocal
@@ -32,5 +32,6 @@ __all__ = [
     "Machine",
     "Outbox",
     "from_failure",
+    "outcome_of",
     "to_failure",
 ]

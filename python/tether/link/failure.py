@@ -6,7 +6,23 @@ from tether.errors import TABLE, Reason, TetherError
 from tether.v1 import infer_pb2, link_pb2
 
 _MESSAGE_BYTES_MAX = 1_024  # as link.proto says
-ELSEWHERE = frozenset({Reason.OVERLOADED, Reason.DRAINING, Reason.ENGINE_FAILED, Reason.ARTIFACT_CORRUPT})
+ELSEWHERE = frozenset(
+    {Reason.OVERLOADED, Reason.DRAINING, Reason.NO_WORKER, Reason.ENGINE_FAILED, Reason.ARTIFACT_CORRUPT}
+)
+# The request itself is at fault: it would fail again anywhere.
+LASTING = frozenset(
+    {Reason.INVALID_FIELD, Reason.MALFORMED, Reason.TOO_LARGE, Reason.CONTEXT_EXCEEDED, Reason.UNSUPPORTED}
+)
+
+
+def outcome_of(error: TetherError | None) -> infer_pb2.JobState.ValueType:
+    """What a job comes to that got no answer: FAILED where it would fail again, else ABANDONED, so that its key reruns.
+
+    Args:
+        error: what ended it, or None where the client went away.
+    """
+    lasting = error is not None and error.reason in LASTING
+    return infer_pb2.JOB_STATE_FAILED if lasting else infer_pb2.JOB_STATE_ABANDONED
 
 
 def to_failure(error: TetherError, receipt: infer_pb2.Infer.Receipt | None = None) -> bytes:
