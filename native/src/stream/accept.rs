@@ -125,10 +125,6 @@ impl StreamTable {
             Ok(fields) => fields,
             Err(failure) => return self.diverged(index, failure, actions),
         };
-        if !job.driver {
-            job.release(fields, 0);
-            return self.end_with(index, actions);
-        }
         job.end = End::Waiting {
             fields,
             since_ms: now_ms,

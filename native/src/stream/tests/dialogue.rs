@@ -4,7 +4,7 @@ use super::world::{World, job, log_settings, numbers, table_settings};
 use crate::stream::codec::{Entries, kind};
 use crate::stream::failure::{BEHIND, CANCELLED, DEADLINE, DIVERGED};
 use crate::stream::wire::{last_bytes, put_bytes, put_number};
-use crate::stream::{Action, OpenJob, Position, TableSettings};
+use crate::stream::{Action, OpenJob, Opening, Position, TableSettings};
 
 const DETACH: u32 = 1;
 const CANCEL: u32 = 2;
@@ -415,4 +415,40 @@ fn a_reading_gateway_detaches_and_abandons_nothing() {
             .map(|entry| entry.0.kind),
         Some(kind::DETACH)
     );
+}
+
+#[test]
+fn a_reading_gateway_ends_with_the_outcome_that_is_written() {
+    for (outcome, ends) in [(2, true), (4, false), (5, false)] {
+        let mut world = World::new(table_settings(), log_settings());
+        let open = OpenJob {
+            job: job(1),
+            driver: false,
+            keep_answer_bytes: 0,
+            on_disconnect: DETACH,
+            deadline_ms: 1_000_000,
+        };
+        world.table.open(&open, 0).expect("not open");
+        world.join(1, 10);
+        let _ = world.table.placed(job(1), 1, 1, b"", 0);
+        let _ = world.table.pull(1).expect("an attach");
+        let who = Opening {
+            job: job(1),
+            epoch: 1,
+            link: 1,
+            tenant: "acme",
+            credit_bytes: 1_000,
+            position: Position::default(),
+        };
+        let _ = world.logs.start(&who, 1_000, &[]).expect("new");
+        world.say(1, 1, 0, &[(5, "Hello")], b"");
+        world.end(1, 1);
+        world.pump();
+        assert!(world.wanted().iter().any(|one| matches!(one, Action::Commit(..))));
+        assert!(!world.readers[&10].told_end);
+        let actions = world.table.committed(job(1), 1, outcome, 1);
+        world.did(actions);
+        assert_eq!(world.readers[&10].told_end, ends);
+        assert_eq!(world.readers[&10].failed.is_empty(), ends);
+    }
 }
