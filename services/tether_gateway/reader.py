@@ -100,11 +100,14 @@ class Reader:
         except BaseException as fault:  # noqa: BLE001 - handed on to whoever runs this reader
             self._fail(fault)
             return False
+        if waits_for is None:  # it only lets others go first
+            asyncio.get_running_loop().call_soon(self._on_done, None)
+            return False
         waits_for._asyncio_future_blocking = False  # noqa: SLF001 - what a task does with a future it is given
         waits_for.add_done_callback(self._on_done)
         return False
 
-    def _on_done(self, _future: "asyncio.Future[object]") -> None:
+    def _on_done(self, _future: "asyncio.Future[object] | None") -> None:
         """What the write waited for is there."""
         if self._step():
             self._go()

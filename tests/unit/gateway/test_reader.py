@@ -87,6 +87,19 @@ async def test_write_that_waits_keeps_the_order() -> None:
     assert source.written == [b"1", b"2", b"3"]
 
 
+async def test_write_that_lets_others_go_first_goes_on() -> None:
+    source = Source(b"1", b"2")
+    reader = source.reader()
+    reader.over = True
+
+    async def write(chunk: bytes) -> None:
+        await asyncio.sleep(0)
+        source.written.append(chunk)
+
+    assert await asyncio.wait_for(reader.run(write), 1) is None
+    assert source.written == [b"1", b"2"]
+
+
 async def test_write_that_fails_fails_the_reader() -> None:
     source = Source(b"1")
     source.fault = ConnectionError("gone")
