@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from tether.errors import Reason, TetherError
@@ -56,12 +57,38 @@ def wrap_handler(handler: Handler, method: str) -> Handler:
     """Return a handler that turns whatever `handler` raises into an error of the closed set."""
     make, behaviour = _parts(handler)
     wrapper = _wrap_stream if inspect.isasyncgenfunction(behaviour) else _wrap_call
+    read = handler.request_deserializer
     wrapped: Handler = make(
         wrapper(behaviour, method),
-        request_deserializer=handler.request_deserializer,
+        request_deserializer=_lenient(read) if read is not None and not handler.request_streaming else read,
         response_serializer=handler.response_serializer,
     )
     return wrapped
+
+
+class _Unreadable:
+    """Stands for a request that is no message of its type; gRPC itself would answer INTERNAL."""
+
+
+def _lenient(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """Return a deserializer that leaves it to the handler's wrapper to refuse what it can't read."""
+
+    def deserialize(raw: bytes) -> object:
+        try:
+            return read(raw)
+        except DecodeError:
+            return _UNREADABLE  # refused, and counted, where the handler is called
+
+    return deserialize
+
+
+def _readable(request: object) -> object:
+    if request is _UNREADABLE:
+        raise TetherError(Reason.MALFORMED, "The request is no valid message of its type.")
+    return request
+
+
+_UNREADABLE = _Unreadable()
 
 
 def to_error(raised: BaseException, method: str) -> TetherError:
@@ -103,7 +130,7 @@ def _wrap_call(behaviour: Behaviour, method: str) -> Behaviour:
 
     async def call(request: object, context: aio.ServicerContext[Any, Any]) -> object:
         try:
-            return await behaviour(request, context)
+            return await behaviour(_readable(request), context)
         except BaseException as raised:  # noqa: BLE001  nothing may leave a handler but an error of the closed set
             await _settle(raised, context, method)
 
@@ -115,7 +142,7 @@ def _wrap_stream(behaviour: Behaviour, method: str) -> Behaviour:
 
     async def stream(request: object, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[object]:
         try:
-            async with contextlib.aclosing(behaviour(request, context)) as responses:
+            async with contextlib.aclosing(behaviour(_readable(request), context)) as responses:
                 async for response in responses:
                     yield response
         except GeneratorExit:

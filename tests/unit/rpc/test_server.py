@@ -130,6 +130,20 @@ async def test_largest_error_arrives_whole_at_a_client_with_default_limits() -> 
     await running.stop(0)
 
 
+@pytest.mark.parametrize("shape", [grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler])
+@pytest.mark.parametrize("raw", [b"\xff\xff", b"\x0a\x02\xff\xfe"], ids=["cut off", "invalid UTF-8"])
+async def test_request_that_is_no_message_is_refused_before_its_handler(shape: Any, raw: bytes) -> None:
+    called = []
+
+    async def call(request: infer_pb2.CancelRequest, _context: object) -> None:
+        called.append(request)
+
+    read = infer_pb2.CancelRequest.FromString
+    async with serving(handlers(Call=shape(call, request_deserializer=read))) as opened:
+        error = await error_of(opened.unary_unary("/test.Sample/Call")(raw))
+    assert (error.reason, called) == (Reason.MALFORMED, [])
+
+
 async def test_own_abort_stays_as_it_is() -> None:
     async def call(_request: bytes, context: aio.ServicerContext[Any, Any]) -> bytes:
         await context.abort(grpc.StatusCode.DATA_LOSS, "mine")
