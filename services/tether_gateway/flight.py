@@ -153,7 +153,7 @@ class Conductor:
 
     def unplaced(self, flight: Flight | None, error: TetherError | None) -> None:
         """A job could not be placed another time: its last attempt is settled, so that nothing is held for it."""
-        if flight is not None:
+        if flight is not None and flight.driver:
             self._spawn(self._give_up(flight, flight.placed.epoch, (0, 0), error))
 
     def cancelled(self, job: bytes) -> None:

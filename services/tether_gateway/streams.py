@@ -14,6 +14,10 @@ from tether_gateway.flight import Conductor, Flight
 from tether_gateway.governor import NEW, Again, Governor
 from tether_gateway.splice import Splice, now_ms
 
+_ATTACHES_MAX = 20  # with the steps below 7 s: two more than the lease of a session (streams.md §3)
+_ATTACH_AGAIN_S = 0.05  # a driver's start is milliseconds behind its placement
+_ATTACH_STEPS = 10  # half a second between two tries at most
+
 
 class Sink(Protocol):
     """Where a stream goes: a gRPC call, or a test's list."""
@@ -52,7 +56,7 @@ class Streams:
             except BaseException:
                 self._conductor.orphaned(admitted, response)
                 raise
-            next_try = await self._read(flight, admitted, sink, began_ms)
+            next_try = await self._read(flight, admitted, sink, began_ms, attempt)
             if next_try is None:
                 return
             again, attempt = next_try, attempt + 1
@@ -88,7 +92,7 @@ class Streams:
         for chunk in stored_answer(admitted, response.job_id, response.ended):
             await sink.write(chunk)
 
-    async def _read(self, flight: Flight, admitted: Admitted, sink: Sink, began_ms: int) -> Again | None:
+    async def _read(self, flight: Flight, admitted: Admitted, sink: Sink, began_ms: int, attempt: int) -> Again | None:
         """Read a flight to its end; returns why to place again, or None when the answer is whole."""
         first = first_fields(admitted, flight.job, flight.placed, joined=flight.admitted is not admitted)
         reader = self._splice.join(flight.job, stamp(admitted), first)
@@ -104,4 +108,18 @@ class Streams:
             return None
         if flight.again is not None and not reader.delivered:
             return flight.again
-        raise from_failure(failure)
+        error = from_failure(failure)
+        if error.reason is Reason.JOB_UNKNOWN and not flight.driver and not reader.delivered:
+            return await self._unheard_of(flight, attempt)
+        raise error
+
+    async def _unheard_of(self, flight: Flight, attempt: int) -> Again:
+        """The worker doesn't know the job that its driver is about to start, or died before it did: ask again.
+
+        Raises:
+            TetherError: WORKER_LOST after as long as a dead driver's session may stand.
+        """
+        if attempt >= _ATTACHES_MAX:
+            raise TetherError(Reason.WORKER_LOST, "The job was never started.", retry_after_s=1.0)
+        await asyncio.sleep(_ATTACH_AGAIN_S * min(attempt, _ATTACH_STEPS))
+        return Again(after_epoch=flight.placed.epoch)

@@ -224,7 +224,9 @@ class Reservations:
             permit = Permit(row.subject, row.worker, ask.driver.node, row.epoch, row.seed)
             return self._run(permit, header_of(row))
         orphaned = self._leases.lapsed(row.driver.session, self._now_s())
-        if not mine and orphaned and not self._fleet.lives(row.worker.node, row.worker.incarnation):
+        unstarted = ask.after_epoch == row.epoch  # a reader says that its worker does not know the attempt
+        lost = unstarted or not self._fleet.lives(row.worker.node, row.worker.incarnation)
+        if not mine and orphaned and lost:
             return await self._attempt(ask, row)
         return Join(row)
 
@@ -246,9 +248,10 @@ class Reservations:
         return await self._attempt(ask, row)
 
     async def _attempt(self, ask: Ask, row: JobRow) -> Placement:
-        """Another attempt of a running job, elsewhere, by compare-and-set."""
+        """Another attempt of a running job, by compare-and-set; elsewhere, unless its worker never heard of it."""
         request = self._resolved(row)
-        worker = self._scheduler.choose(request, exclude=[row.worker.node])
+        mine = row.driver.session == ask.driver.session
+        worker = self._scheduler.choose(request, exclude=[row.worker.node] if mine or not ask.after_epoch else [])
         subject = row.subject
         asked = Attempt(subject.job, subject.request_hash, row.driver.session, ask.driver, row.epoch, worker)
         try:

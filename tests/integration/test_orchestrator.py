@@ -435,6 +435,24 @@ async def test_job_of_a_dead_gateway_and_worker_is_taken_over(tmp_path: Path) ->
         await region.close()
 
 
+async def test_job_that_a_dead_gateway_never_started_is_taken_over(tmp_path: Path) -> None:
+    region = Region(tmp_path)
+    await region.start(session_lease_s=0.5)
+    try:
+        worker, gateway, other = await region.worker(), region.stub("gateway"), region.stub("gateway-2")
+        first = await gateway.Place(ask())
+        joined = await other.Place(ask(session=b"o" * 16, after_epoch=1))
+        assert joined.joined.epoch == 1
+        leases, clock = region.app._parts.leases, region.app._parts.clock
+        await until(lambda: leases.lapsed(b"s" * 16, clock.now_s()), "the session has lapsed")
+        assert (await other.Place(ask(session=b"o" * 16))).joined.epoch == 1  # its worker may run it: read there first
+        taken = await other.Place(ask(session=b"o" * 16, after_epoch=1))
+        assert (taken.job_id, taken.placed.epoch) == (first.job_id, 2)
+        assert taken.placed.worker.worker_id == worker.identity.node_id
+    finally:
+        await region.close()
+
+
 class Session:
     """A gateway's session stream."""
 

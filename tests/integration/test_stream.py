@@ -343,6 +343,15 @@ async def test_disconnect_under_detach_goes_on_and_is_joined(region: Region) -> 
     await region.end_quiet()
 
 
+async def test_reader_of_a_job_that_was_never_started_takes_it_over(region: Region) -> None:
+    region.orchestrator.foreign = 2
+    call = region.call(max_tokens=5, correlation_id="unstarted")
+    check_whole(await call.rest(), 5)
+    assert call.chunks[0].epoch == 3
+    assert region.workers[0].core.jobs.started_total == 1
+    await region.end_quiet()
+
+
 async def test_disconnect_under_detach_stops_after_its_grace(empty: Region) -> None:
     await empty.add_gateway(detach_grace_s=0.2)
     worker = await empty.add_worker()

@@ -36,6 +36,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         place_delay_s: Place waits so long before it answers.
         place_limit: Place calls that find a worker; the next find none.
         places: Place calls so far.
+        foreign: so many of the next placements seem to be driven by another gateway, which never starts them.
     """
 
     def __init__(self, node: TestNode, gateway_id: str) -> None:
@@ -50,6 +51,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         self.place_delay_s = 0.0
         self.place_limit = 1 << 30
         self.places = 0
+        self.foreign = 0
         self.reports = 0
         self.digest = bytes(32)
         self.version = "1.0"
@@ -134,7 +136,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
             raise TetherError(Reason.JOB_CONFLICT, "the key of this job names another request")
         if row is not None and row.state not in (OPEN, infer_pb2.JOB_STATE_ABANDONED):
             return placement_pb2.PlaceResponse(job_id=job, ended=placement_pb2.Ended(job=row, model_digest=self.digest))
-        return self._placed(job, header, row, request.after_epoch)
+        return self._shown(self._placed(job, header, row, request.after_epoch))
 
     async def Complete(self, request: placement_pb2.CompleteRequest, context: Any) -> placement_pb2.CompleteResponse:  # noqa: ANN401, N802
         """Write an outcome; the first one holds."""
@@ -166,6 +168,21 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         raise TetherError(Reason.JOB_UNKNOWN, "there is no such job")
 
     # inside
+
+    def _shown(self, response: placement_pb2.PlaceResponse) -> placement_pb2.PlaceResponse:
+        """To its driver as it is, to anyone else as a job to join."""
+        if not self.foreign:
+            return response
+        self.foreign -= 1
+        placed = response.placed
+        joined = placement_pb2.Joined(
+            epoch=placed.epoch,
+            worker=placed.worker,
+            model_id=placed.model_id,
+            version=placed.version,
+            model_digest=placed.model_digest,
+        )
+        return placement_pb2.PlaceResponse(job_id=response.job_id, joined=joined)
 
     def _placed(
         self, job: bytes, header: placement_pb2.Header, row: infer_pb2.Job | None, after_epoch: int
