@@ -2,7 +2,9 @@
 
 Arrivals are Poisson with a fixed seed, and a latency counts from when a request was due, not from when it could be
 sent, so that a stall is seen by all who waited for it (coordinated omission). What the mesh adds is the same request
-through gateway, orchestrator and worker less the same request sent to a standalone worker, in the same run.
+through gateway, orchestrator and worker less the same request sent to a standalone worker, in the same run. A plain
+grpc.aio echo under the same load tells what one empty call costs here: on a machine whose idle cores wake slowly, that
+alone is most of it.
 
 Run: `python bench/scheduling.py`, or `make bench`.
 """
@@ -10,6 +12,8 @@ Run: `python bench/scheduling.py`, or `make bench`.
 import argparse
 import asyncio
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +21,7 @@ from pathlib import Path
 
 import placement
 from _common import save, spread, table
+from grpc import aio
 
 from tether.cli.operator import connect
 from tether.cli.region import demo_folder
@@ -35,8 +40,21 @@ SEED = 20_261_121
 MODEL = "tether-demo"
 SIZES = (100, 1_000, 10_000, 100_000)
 PLACEMENTS = 20_000
+ECHO = """
+import asyncio, grpc, uvloop
+async def main():
+    async def echo(request, context):
+        return request
+    server = grpc.aio.server()
+    methods = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", methods),))
+    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    await server.start()
+    await server.wait_for_termination()
+uvloop.run(main())
+"""
 STANDALONE = {"standalone": "true", "insecure_no_key": "true", "models": f"{MODEL}:1.0"}
-SIMULATED = {"engine": "simulated", "slots": 1024, "simulated_token_ms": 20}
+SIMULATED = {"engine": "simulated", "slots": 1024, "simulated_token_ms": 1}
 
 
 async def open_loop(count: int, rate_per_s: float, seed: int, call: Callable[[int], Awaitable[float]]) -> list[float]:
@@ -136,13 +154,34 @@ async def through_region(region: ProcessRegion, count: int) -> list[dict[str, ob
     cpu_us = (gateway.cpu_s() - before_s) / (count + 50) * 1e6
     place = await place_latency(region, count)
     added = {part: governed[part] - direct[part] for part in ("p50", "p95", "p99")} | {"n": count}
+    echo = await echo_latency(count)
     return [
+        row("plain grpc.aio echo, for comparison", "ms", echo),
         row("standalone worker: request to first chunk", "ms", direct),
         row("through the mesh: request to first chunk", "ms", governed),
         row("added by gateway, placement, reservation (target p50 <= 1.5)", "ms", added),
         row("Place rpc with its reservation", "ms", place),
         {"what": "gateway CPU per request", "unit": "us", "p50": cpu_us, "p95": None, "p99": None, "n": count + 50},
     ]
+
+
+async def echo_latency(count: int) -> dict[str, float]:
+    """Milliseconds of an empty unary call to a plain grpc.aio server in a process of its own."""
+    server = subprocess.Popen([sys.executable, "-c", ECHO], stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{server.stdout.readline().strip()}") as channel:
+            call = channel.unary_unary("/bench.Echo/Echo")
+
+            async def one(_: int) -> float:
+                await call(b"")
+                return time.perf_counter()
+
+            await open_loop(50, RATE_PER_S, SEED + 4, one)
+            return in_ms(await open_loop(count, RATE_PER_S, SEED + 5, one))
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
 
 
 def row(what: str, unit: str, figures: dict[str, float]) -> dict[str, object]:
