@@ -2,8 +2,9 @@
 
 64 streams of one token each 20 ms, from paced engines in processes of their own. The gateway runs in a whole region of
 real processes: keys, placement, ticket, chain and commit are on. The relay is the least that grpc.aio can do: one call
-up and one down per stream, bytes in and out, nothing looked at. CPU is user and system time of the process by /proc,
-while all streams run.
+up and one down per stream, bytes in and out, nothing looked at. The writer is what is left when nothing is relayed at
+all: a plain grpc.aio server that writes as many chunks to as many streams on one clock; no gateway on grpc.aio can cost
+less. CPU is user and system time of the process by /proc, while all streams run.
 """
 
 import argparse
@@ -42,6 +43,7 @@ MODEL = "tether-demo"
 TICKS = os.sysconf("SC_CLK_TCK")
 TOKENS = 250  # the demo model's context less the prompt: 5 s; what is measured lies inside
 TARGET = 0.65  # docs: targets
+KEPT: list[aio.Server] = []  # a server that nobody holds stops serving
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,36 @@ async def relay(upstreams: Sequence[str]) -> None:
         async for chunk in next(turn)(request):
             yield chunk
 
+    address = await serve_infer(infer)
+    print(address, flush=True)
+    await KEPT[0].wait_for_termination()
+
+
+async def writer(token_ms: float) -> None:
+    """Serve Infer by writing a chunk to every stream on each tick; prints its port."""
+    tick = asyncio.Event()
+    chunk = infer_pb2.Infer.Chunk(
+        correlation_id="x" * 32, payload=infer_pb2.Infer.Payload(text="token ")
+    ).SerializeToString()
+
+    async def infer(_request: bytes, context: Any) -> None:
+        for _ in range(TOKENS):
+            await tick.wait()
+            await context.write(chunk)
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(token_ms / 1_000)
+            tick.set()
+            tick.clear()
+
+    address = await serve_infer(infer)
+    print(address, flush=True)
+    await beat()
+
+
+async def serve_infer(infer: Any) -> str:
+    """Serve `infer` and return its host:port."""
     server = aio.server(options=rpc_server.options())
     handler: Any = grpc.unary_stream_rpc_method_handler(infer)
     server.add_generic_rpc_handlers(
@@ -86,8 +118,8 @@ async def relay(upstreams: Sequence[str]) -> None:
     )
     address = await rpc_server.bind(server, "127.0.0.1:0")
     await server.start()
-    print(address, flush=True)
-    await server.wait_for_termination()
+    KEPT.append(server)
+    return address
 
 
 # the load
@@ -153,12 +185,12 @@ async def measure(way: Way, streams: int, connections: int, seconds: float) -> d
 
 
 @contextmanager
-def relay_process(upstreams: Sequence[str]) -> Iterator[Way]:
-    """The plain relay, running."""
-    child = subprocess.Popen([sys.executable, __file__, "--relay", *upstreams], stdout=subprocess.PIPE, text=True)
+def plain_process(name: str, *arguments: str) -> Iterator[Way]:
+    """The plain relay or writer, running."""
+    child = subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
-        yield Way("relay", child.stdout.readline().strip(), child.pid, "")
+        yield Way(name, child.stdout.readline().strip(), child.pid, "")
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -194,9 +226,10 @@ async def compare(arguments: argparse.Namespace, workers: int) -> list[dict[str,
     with (
         tempfile.TemporaryDirectory() as folder,
         region_of(Path(folder), workers, arguments.streams, arguments.token_ms) as (region, upstreams),
-        relay_process(upstreams) as plain,
+        plain_process("relay", "--relay", *upstreams) as plain,
+        plain_process("writer", "--writer", "--token-ms", str(arguments.token_ms)) as floor,
     ):
-        ways = (await gateway_of(region), plain)
+        ways = (await gateway_of(region), plain, floor)
         return [await one_row(arguments, workers, connections, ways) for connections in arguments.connections]
 
 
@@ -208,12 +241,15 @@ async def one_row(arguments: argparse.Namespace, workers: int, connections: int,
             found[way.name].append(await measure(way, arguments.streams, connections, arguments.seconds))
     gateway = statistics.median(one["us"] for one in found["gateway"])
     plain = statistics.median(one["us"] for one in found["relay"])
+    floor = statistics.median(one["us"] for one in found["writer"])
     return {
         "workers": workers,
         "connections": connections,
         "gateway µs": gateway,
         "relay µs": plain,
         "ratio": gateway / plain,
+        "write only µs": floor,
+        "write only ratio": floor / plain,
         "tokens": sum(one["tokens"] for one in found["gateway"]),
         "tokens/s": statistics.median(one["per_s"] for one in found["gateway"]),
         "failures": sum(one["failures"] for ways_ in found.values() for one in ways_),
@@ -233,6 +269,7 @@ def main() -> None:
     """Read the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--relay", nargs="+", help="be the plain relay of these upstreams")
+    parser.add_argument("--writer", action="store_true", help="be the plain writer")
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("--token-ms", type=float, default=20.0)
     parser.add_argument("--seconds", type=float, default=3.5)
@@ -240,7 +277,10 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4])
     arguments = parser.parse_args()
-    run(relay(arguments.relay) if arguments.relay else bench(arguments))
+    if arguments.writer:
+        run(writer(arguments.token_ms))
+    else:
+        run(relay(arguments.relay) if arguments.relay else bench(arguments))
 
 
 if __name__ == "__main__":
