@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 WAIT_S = 1.0  # four times the driver's own commit wait
-RESEND_S = 2.0  # an orchestrator answers in milliseconds; a store that restarts takes seconds (a guess; chaos R5)
-KEEP_S = 900.0  # outlives an orchestrator's restart; afterwards the hold has lapsed anyway (a guess; chaos R24)
+RESEND_S = 2.0  # an orchestrator answers in milliseconds; a store that restarts takes seconds (a guess)
+KEEP_S = 900.0  # outlives an orchestrator's restart; afterwards the hold has lapsed anyway (a guess)
 PENDING_MAX = 4_096  # COMPLETE bodies of at most 256 KiB answers; a worker with more has been alone for minutes
 
 

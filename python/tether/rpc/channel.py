@@ -11,7 +11,7 @@ from grpc import aio
 from tether.rpc import server
 
 RECONNECT_MIN_MS = 100  # a peer that restarts is back within a second
-RECONNECT_MAX_MS = 2_000  # a guess: a dead peer costs one SYN in two seconds; bench/gateway.py
+RECONNECT_MAX_MS = 2_000  # a guess: a dead peer costs one SYN in two seconds; a chaos test will tell
 
 
 def options(receive_bytes_max: int = server.SEND_BYTES_MAX, *, own_connection: bool = False) -> list[tuple[str, Any]]:
