@@ -116,7 +116,7 @@ class ServiceConfig(BaseSettings):
     metrics_port: Port | None = None
     otlp_endpoint: Annotated[str, AfterValidator(_endpoint)] = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    drain_grace_s: float = Field(default=30.0, ge=0, le=3_600)  # a guess: most answers end within; a chaos test of drains will tell
+    drain_grace_s: float = Field(default=30.0, ge=0, le=3_600)  # a guess: most answers end within it
 
     @classmethod
     def settings_customise_sources(

@@ -53,7 +53,7 @@ class LinkLimits:
         hello_s: for the peer's hello: one round trip with a signature check, generously.
         beat_s: between signs of life; a worker is suspect after 1 s, so half of it.
         silence_s: without a byte from the peer the link is lost: ten beats (a guess; a chaos test will tell).
-        write_s: for one frame to leave: a peer that reads nothing for so long is lost (a guess; a chaos test will tell).
+        write_s: for one frame to leave: a peer that reads nothing for so long is lost (a guess; chaos tests will tell).
     """
 
     hello_s: float = 5.0
