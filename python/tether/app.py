@@ -44,10 +44,15 @@ class App(Protocol):
 
 
 class _Stop:
-    """The first signal asks for a drain; the second ends the process."""
+    """The first signal asks for a drain; the second ends the process.
 
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
+    Args:
+        asked: set by the first signal, or by whoever ends the service without one.
+    """
+
+    def __init__(self, asked: asyncio.Event) -> None:
+        self.asked = asked
+        self._signalled = False
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in SIGNALS:
@@ -58,26 +63,34 @@ class _Stop:
             loop.remove_signal_handler(number)
 
     def _on_signal(self, number: int) -> None:
-        if self.asked.is_set():
+        if self._signalled:
             _log.warning("stopped at once", signal=signal.Signals(number).name)
             os._exit(128 + number)
         _log.info("draining", signal=signal.Signals(number).name)
+        self._signalled = True
         self.asked.set()
 
 
-async def serve(app: App, drain_grace_s: float, on_ready: Callable[[], object] | None = None) -> int:
+async def serve(
+    app: App,
+    drain_grace_s: float,
+    on_ready: Callable[[], object] | None = None,
+    *,
+    until: asyncio.Event | None = None,
+) -> int:
     """Run a service until SIGTERM or SIGINT and return the process's exit code.
 
     Args:
         app: the service.
         drain_grace_s: seconds that running work has after the first signal.
         on_ready: called once the service can serve.
+        until: drains as well once it is set, which is no signal; the first signal sets it.
 
     Returns:
         0 after a drain; the exit code of the error's row where it could not start.
     """
     loop = asyncio.get_running_loop()
-    stop = _Stop()
+    stop = _Stop(until or asyncio.Event())
     stop.install(loop)
     try:
         code = await _guarded(app, "start", _started(app, stop))

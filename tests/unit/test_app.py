@@ -117,6 +117,32 @@ async def test_serve_runs_the_steps_in_order() -> None:
     assert sample.steps == ["start", "drain 2.0", "close"]
 
 
+async def test_serve_drains_once_it_is_told_to_without_a_signal() -> None:
+    sample, until = Sample(), asyncio.Event()
+    assert await app.serve(sample, 2.0, until.set, until=until) == 0
+    assert sample.steps == ["start", "drain 2.0", "close"]
+
+
+async def test_signal_after_the_end_was_told_is_the_first_one() -> None:
+    sample, until = Sample(), asyncio.Event()
+    drained = sample.drain
+
+    async def signalled(grace_s: float) -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # a second signal would end this process
+        await asyncio.sleep(0)
+        await drained(grace_s)
+
+    sample.drain = signalled  # type: ignore[method-assign]
+    assert await app.serve(sample, 2.0, until.set, until=until) == 0
+    assert sample.steps[-1] == "close"
+
+
+async def test_first_signal_sets_what_ends_the_service() -> None:
+    until = asyncio.Event()
+    assert await app.serve(Sample(), 2.0, lambda: os.kill(os.getpid(), signal.SIGTERM), until=until) == 0
+    assert until.is_set()
+
+
 async def test_failed_drain_still_closes() -> None:
     sample = Sample(TetherError(Reason.STORE_UNAVAILABLE, "gone"))
     assert await app.serve(sample, 2.0, lambda: os.kill(os.getpid(), signal.SIGTERM)) == 7
