@@ -31,6 +31,7 @@ from tether_orchestrator.discovery import DiscoverySub
 from tether_orchestrator.doubt import Doubt
 from tether_orchestrator.fleet import REMOVE_MS, FleetView
 from tether_orchestrator.gate import Gate
+from tether_orchestrator.orphan import Orphans
 from tether_orchestrator.reservation import Reservations
 from tether_orchestrator.scheduler import Scheduler
 from tether_orchestrator.servicer import SERVICES, ControlServicer, PlacementServicer
@@ -147,7 +148,8 @@ class Parts:
         )
         self.links.settle_with(self.settlement)
         self.discovery = DiscoverySub(node.overlay, config.region, me)
-        self.upkeep = Upkeep(store, self.fleet, self.sessions, self.reservations.open, clock)
+        orphans = Orphans(store, self.leases, self.fleet, self.settlement, clock.now_s)
+        self.upkeep = Upkeep(store, self.fleet, self.sessions, self.reservations.open, orphans, clock)
 
     async def start(self) -> None:
         """Refuse a rival, serve, announce.

@@ -14,6 +14,7 @@ SESSIONS = Gauge("tether_orchestrator_sessions", "Gateway sessions that are open
 TRIPPED = Counter("tether_orchestrator_breaker_changes_total", "Changes of breakers, by new state.", ["state"])
 LOST = Counter("tether_orchestrator_workers_lost_total", "Workers that were declared dead.")
 EXPIRED = Counter("tether_orchestrator_jobs_expired_total", "Jobs abandoned because nobody ended them.")
+ORPHANED = Counter("tether_orchestrator_jobs_orphaned_total", "Jobs abandoned because gateway and worker are gone.")
 PURGED = Counter("tether_orchestrator_jobs_purged_total", "Jobs forgotten because their retention is over.")
 UNKEPT = Counter(
     "tether_orchestrator_answers_unkept_total", "Answers not kept because they disagree with their receipt."

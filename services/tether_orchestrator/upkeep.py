@@ -7,12 +7,14 @@ from tether.store.jobs import JobStore
 from tether_orchestrator.clock import AttentiveClock
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.metrics import EXPIRED, PURGED
+from tether_orchestrator.orphan import Orphans
 from tether_orchestrator.reservation import OpenJobs
 from tether_orchestrator.session import Sessions
 from tether_orchestrator.task import every
 
 _TICK_S = 0.2  # a silent worker is suspect at most so much later than after its second
 _RENEW_S = 1.0  # a fifth of the lease
+_ORPHAN_S = 1.0  # holds of the dead stand a lease anyhow
 _COUNT_S = 2.0  # gauges are scraped every 15 s
 _EXPIRE_S = 5.0  # an overdue job has waited a minute already
 _PURGE_S = 10.0  # with the limit below 50 jobs a second are forgotten; a guess, bench/store.py
@@ -28,16 +30,24 @@ class Upkeep:
         fleet: workers.
         sessions: gateways.
         open_jobs: jobs that have not ended.
+        orphans: jobs that nobody will end.
         clock: ticked here.
     """
 
     def __init__(
-        self, store: JobStore, fleet: FleetView, sessions: Sessions, open_jobs: OpenJobs, clock: AttentiveClock
+        self,
+        store: JobStore,
+        fleet: FleetView,
+        sessions: Sessions,
+        open_jobs: OpenJobs,
+        orphans: Orphans,
+        clock: AttentiveClock,
     ) -> None:
         self._store = store
         self._fleet = fleet
         self._sessions = sessions
         self._open = open_jobs
+        self._orphans = orphans
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -46,6 +56,7 @@ class Upkeep:
         rounds = (
             (_TICK_S, "tick", self._tick),
             (_RENEW_S, "renew", self._sessions.renew),
+            (_ORPHAN_S, "orphan", self._orphans.sweep),
             (_COUNT_S, "count", self._count),
             (_EXPIRE_S, "expire", self._expire),
             (_PURGE_S, "purge", self._purge),

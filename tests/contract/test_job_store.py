@@ -14,6 +14,7 @@ from tether.job.repeat import ATTEMPTS_MAX
 from tether.job.state import State
 from tether.store.jobs import (
     ANSWER_BYTES_MAX,
+    FIRST_OPEN,
     Attempt,
     Completion,
     Driver,
@@ -351,6 +352,28 @@ async def test_sessions_are_kept_and_left(reopen: Open) -> None:
     await store.renew([Session(SESSION, "g1", 1, 6)])
     await store.leave(OTHER)
     assert await (await reopen()).sessions() == [Session(SESSION, "g1", 1, 6)]
+
+
+async def test_undriven_are_open_jobs_of_other_sessions_by_deadline(store: JobStore, clock: Clock) -> None:
+    names = [
+        replace(reservation(store, name), deadline_ms=clock.now_ms + ms)
+        for name, ms in zip("abcd", (9, 5, 5, 1), strict=True)
+    ]
+    await store.reserve(names)
+    other = reservation(store, "other")
+    await store.reserve([replace(other, driver=Driver(OTHER, "gateway-2"))])
+    await ended(store, done(names[3].subject.job))
+
+    async def named(standing: list[bytes], after: tuple[int, int] = FIRST_OPEN, limit: int = 9) -> list[str]:
+        return [row.subject.correlation_id for row in await store.undriven(standing, after, limit)]
+
+    assert await named([]) == ["b", "c", "a", "other"]
+    assert await named([OTHER]) == ["b", "c", "a"]
+    assert await named([SESSION]) == ["other"]
+    assert await named([SESSION, OTHER]) == []
+    [first] = await store.undriven([OTHER], FIRST_OPEN, 1)
+    assert (first.epoch, first.driver.session, first.worker) == (1, SESSION, WORKER)
+    assert await named([OTHER], (first.deadline_ms, first.number), 1) == ["c"]
 
 
 async def test_expire_abandons_what_nobody_ended(store: JobStore, clock: Clock) -> None:

@@ -34,6 +34,14 @@ class Leases:
         if known is None or beat != known[0]:
             self._seen[session] = (beat, now_s)
 
+    def meet(self, session: bytes, now_s: float) -> None:
+        """The session drives a job, but nothing was heard of it yet: its lease begins."""
+        self._seen.setdefault(session, (0, now_s))
+
+    def standing(self, now_s: float) -> list[bytes]:
+        """Sessions that somebody answers for, of those that are known."""
+        return [session for session in self._seen if not self.lapsed(session, now_s)]
+
     def outage(self, now_s: float) -> None:
         """The store failed until now: every lease starts anew."""
         self._start_s = now_s

@@ -15,6 +15,7 @@ from tether.job.state import State
 
 ANSWER_BYTES_MAX = 262_144  # 256 KiB: what streams.md §2 keeps of a keyed job
 LIST_MAX = 1_000  # rows of a page, as control.proto says
+FIRST_OPEN = (0, 0)  # before the deadline and number of every open job
 _NOTHING = Position()
 
 
@@ -297,6 +298,15 @@ class JobStore(Protocol):
             tenant: only this one's; empty for all.
             state: only in this one; None for all.
             before: only jobs with a smaller number; 0 for all.
+            limit: at most so many, 1 to `LIST_MAX`.
+        """
+
+    async def undriven(self, standing: Sequence[bytes], after: tuple[int, int], limit: int) -> Sequence[JobRow]:
+        """Open jobs that none of these sessions drives, by deadline and number.
+
+        Args:
+            standing: sessions that stand.
+            after: only jobs beyond this deadline (milliseconds since the Unix epoch) and number; `FIRST_OPEN` for all.
             limit: at most so many, 1 to `LIST_MAX`.
         """
 

@@ -1,10 +1,12 @@
 """Upkeep of the SQLite job store: what is overdue, what may be forgotten, and whether the books agree."""
 
 import sqlite3
+from collections.abc import Sequence
 
 from tether.job.hold import Position
 from tether.job.state import State
-from tether.store.jobs import Completion
+from tether.store.jobs import Completion, JobRow
+from tether.store.jobs_row import COLUMNS, to_row
 
 OVERDUE_MS = 60_000  # a worker or a driver may still commit a job this long after its deadline
 KEYED_KEPT_MS = 86_400_000  # 24 h: a repeat of a key gets its answer so long
@@ -13,6 +15,10 @@ _USAGE_KEPT_MS = KEYED_KEPT_MS  # single rows while their job is there, sums per
 _HOUR_MS = 3_600_000
 
 _OVERDUE = "SELECT job FROM jobs WHERE state = 1 AND deadline_ms < ? ORDER BY deadline_ms LIMIT ?"
+_UNDRIVEN = (
+    f"SELECT {COLUMNS} FROM jobs WHERE state = 1 AND (deadline_ms, number) > (?, ?) "  # noqa: S608 - no value
+    "AND session NOT IN ({}) ORDER BY deadline_ms, number LIMIT ?"
+)
 _OLD = "SELECT job FROM jobs WHERE keyed = ? AND ended_ms < ? AND ended_ms IS NOT NULL ORDER BY ended_ms LIMIT ?"
 _SUM_USAGE = """
 INSERT INTO usage_hours (tenant, hour, model, version, input_tokens, output_tokens, output_bytes)
@@ -54,6 +60,14 @@ def overdue(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[Com
     """Abandonments for jobs whose driver and worker are both silent past the deadline."""
     rows = connection.execute(_OVERDUE, (now_ms - OVERDUE_MS, limit)).fetchall()
     return [Completion(job, 0, State.ABANDONED, Position(), error="DEADLINE: nobody ended the job") for (job,) in rows]
+
+
+def undriven(
+    connection: sqlite3.Connection, standing: Sequence[bytes], after: tuple[int, int], limit: int
+) -> list[JobRow]:
+    """Open jobs that none of these sessions drives; see `JobStore.undriven`."""
+    query = _UNDRIVEN.format(", ".join("?" * len(standing)))
+    return [to_row(row) for row in connection.execute(query, (*after, *standing, limit))]
 
 
 def purge(connection: sqlite3.Connection, now_ms: int, limit: int) -> int:

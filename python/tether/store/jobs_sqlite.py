@@ -123,6 +123,11 @@ class SqliteJobStore:
         values = (before or _NUMBER_MAX, tenant, tenant, number, number, max(1, min(limit, LIST_MAX)))
         return await self._database.browse(lambda connection: _page(connection, values))
 
+    async def undriven(self, standing: Sequence[bytes], after: tuple[int, int], limit: int) -> Sequence[JobRow]:
+        """See `JobStore.undriven`."""
+        bounded = max(1, min(limit, LIST_MAX))
+        return await self._database.browse(lambda connection: jobs_keep.undriven(connection, standing, after, bounded))
+
     async def expire(self, limit: int) -> int:
         """See `JobStore.expire`."""
         return await self._database.write(lambda connection: self._write_expire(connection, limit))

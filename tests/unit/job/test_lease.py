@@ -54,3 +54,12 @@ def test_forget_drops_what_lapsed_long_ago() -> None:
     assert leases.forget(150.0) == []
     assert leases.forget(151.0) == [GATEWAY]
     assert len(leases) == 0
+
+
+def test_lease_of_a_session_that_was_never_heard_begins_when_it_is_met() -> None:
+    leases = Leases(5.0, 0.0)
+    assert leases.lapsed(b"x", 60.0)
+    leases.meet(b"x", 60.0)
+    leases.meet(b"x", 64.0)
+    assert leases.standing(64.9) == [b"x"]
+    assert leases.standing(65.0) == []
