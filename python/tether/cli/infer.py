@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 DEFAULT_MODEL = "tether-demo"
+STDIN_BYTES_MAX = 3_145_728  # the most that a gateway can be set to take
 
 EPILOG = """Examples:
 
@@ -52,7 +53,7 @@ def infer(
     from tether.client.aio import Client
     from tether.client.typing import OptionValues
 
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _standard_input() if prompt == "-" else prompt
     options = OptionValues(
         max_tokens=max_tokens,
         temperature=temperature,
@@ -72,6 +73,25 @@ def infer(
                 await _print(stream, output)
 
     asyncio.run(run())
+
+
+def _standard_input() -> str:
+    """Read the prompt from standard input.
+
+    Raises:
+        TetherError: TOO_LARGE, or INVALID_FIELD where it is no UTF-8.
+    """
+    from tether.errors import Reason, TetherError
+
+    raw = sys.stdin.buffer.read(STDIN_BYTES_MAX + 1)
+    if len(raw) > STDIN_BYTES_MAX:
+        raise TetherError(Reason.TOO_LARGE, f"the prompt has over {STDIN_BYTES_MAX:,} bytes", field="input")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise TetherError(
+            Reason.INVALID_FIELD, f"the prompt is no UTF-8 at byte {error.start}", field="input"
+        ) from error
 
 
 async def _print(stream: "Stream", output: Output) -> None:

@@ -1,9 +1,10 @@
 """`tether`: finds the verb, runs it, and turns errors into one line and an exit code from the table."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -85,14 +86,21 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _color() -> bool | None:
+    """Return False where the user wants no colours (no-color.org), else None: a terminal decides."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
 @app.callback()
 def verbs(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Tether: a gRPC-first network for AI inference."""
     del version
+    ctx.color = _color()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,7 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments, prog_name="tether")
     except TetherError as error:
-        typer.secho(f"tether: {error}", fg="red", err=True)
-        sys.exit(error.row.exit)
+        _fail(error)
+    except OSError as error:  # of a folder or file that the user named; parts that know more say more
+        text = f"{error.filename or 'the system'}: {error.strerror or error}"
+        _fail(TetherError(Reason.STATE_UNUSABLE, text))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(error: TetherError) -> NoReturn:
+    typer.secho(f"tether: {error}", fg="red", err=True, color=_color())
+    sys.exit(error.row.exit)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import structlog
 from google.protobuf.message import Message
 from grpc import aio
 
@@ -19,6 +20,7 @@ from tether.identity import Identity, Role, Trust
 from tether.node.channels import Channels
 from tether.node.find import Peers
 from tether.node.region import OPERATOR
+from tether.observe.log import configure_logging
 from tether.overlay import Overlay
 from tether.rpc.status import from_rpc_error
 from tether.v1.control_pb2_grpc import ControlServiceStub
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from tether.v1.registry_pb2_grpc import AccessServiceAsyncStub, RegistryServiceAsyncStub
 
 CALL_S = 20.0  # an operator's call reads or writes some rows; a longer one is stuck
+FIND_S = 2.0  # a region that is up answers in milliseconds, a service that restarts within a second
 PAGE = 1_000
 
 
@@ -97,7 +100,7 @@ class Operator:
     async def _find(self, role: Role) -> tuple[str, str]:
         peers = Peers(self.overlay, self.region, role)
         try:
-            found = await peers.one("operator")
+            found = await peers.one("operator", FIND_S)
         except TetherError as error:
             message = f"no {role.slug} of region {self.region} is on the overlay: is the region up, and its name right?"
             raise TetherError(error.reason, message) from error
@@ -125,6 +128,8 @@ async def connect(state: Path | None, bootstrap: list[str] | None, region: str) 
             what a call raised.
     """
     folder = state or default_state(os.environ)
+    if not structlog.is_configured():  # a verb's own output stays clean: what went wrong is raised
+        configure_logging("error")
     operator = _identity(folder, region)
     try:
         await operator.overlay.start(0, _bootstrap(folder, bootstrap))
@@ -143,12 +148,22 @@ def _identity(folder: Path, region: str) -> Operator:
 
 def _bootstrap(folder: Path, given: list[str] | None) -> list[str]:
     if given:
-        return given
+        return [_checked_address(one) for one in given]
     known = read_endpoints(folder).get("overlay", "")
     if not known:
         message = f"no region runs in {folder}: start one with `tether up`, or give --bootstrap host:port"
         raise TetherError(Reason.INVALID_FIELD, message, field="bootstrap")
     return [known]
+
+
+def _checked_address(text: str) -> str:
+    from tether.config import split_address
+
+    try:
+        split_address(text)
+    except ValueError as error:
+        raise TetherError(Reason.INVALID_FIELD, f"--bootstrap {text}: {error}", field="bootstrap") from error
+    return text
 
 
 async def pages(

@@ -66,15 +66,20 @@ def services() -> dict[str, EntryPoint]:
     return found
 
 
+def config_class(service: str) -> type[ServiceConfig]:
+    """Return the settings class of an installed service."""
+    point = services()[service]
+    cls: type[ServiceConfig] = import_module(point.module.rpartition(".")[0] + ".config").Config
+    return cls
+
+
 def configure(service: str, flags: dict[str, object], file: Path | None = None) -> ServiceConfig:
     """Read the settings of a service.
 
     Raises:
         TetherError: INVALID_FIELD, naming all that is wrong at once.
     """
-    point = services()[service]
-    cls: type[ServiceConfig] = import_module(point.module.rpartition(".")[0] + ".config").Config
-    return load(cls, service=service, file=file, flags=flags)
+    return load(config_class(service), service=service, file=file, flags=flags)
 
 
 def build(service: str, config: ServiceConfig) -> App:

@@ -3,6 +3,7 @@
 Leaving a stream's context cancels the call; the service then stops or detaches the job as the request says.
 """
 
+import ipaddress
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -101,6 +102,7 @@ class Client:
 
     def __init__(self, address: str | None = None, key: str | None = None, *, state: Path | None = None) -> None:
         self._target: Target = resolve(address, key, state, os.environ)
+        self._dialled = _dialled(self._target.addresses)
         self._channel: aio.Channel | None = None
         self._at = 0
 
@@ -165,11 +167,11 @@ class Client:
         """Return once a gateway accepts connections; tries each address in turn.
 
         Raises:
-            TetherError: NO_ORCHESTRATOR never; DEADLINE where none answers in time.
+            TetherError: DEADLINE where none answers in time.
         """
-        for _ in self._target.addresses:
+        for _ in self._dialled:
             channel = self._open()
-            if await _connects(channel, timeout_s / len(self._target.addresses)):
+            if await _connects(channel, timeout_s / len(self._dialled)):
                 return
             await channel.close(None)
             self._channel, self._at = None, self._at + 1
@@ -183,7 +185,7 @@ class Client:
 
     def _open(self) -> aio.Channel:
         if self._channel is None:
-            self._channel = open_channel(self._target.addresses[self._at % len(self._target.addresses)])
+            self._channel = open_channel(self._dialled[self._at % len(self._dialled)])
         return self._channel
 
     def _stub(self) -> "InferenceServiceAsyncStub":
@@ -194,6 +196,23 @@ class Client:
 
 
 _UNARY_TIMEOUT_S = 10.0  # a gateway answers these from one row; ten seconds is a dead one
+
+
+def _dialled(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what channels are opened to: one target for all literal addresses, or each name by itself.
+
+    gRPC takes the first that answers of a list of literal addresses; it lists no names.
+    """
+    literal = all(_is_ipv4(one.rpartition(":")[0]) for one in addresses)
+    return ("ipv4:" + ",".join(addresses),) if literal and len(addresses) > 1 else addresses
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def _connects(channel: aio.Channel, timeout_s: float) -> bool:

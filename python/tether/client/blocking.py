@@ -61,10 +61,24 @@ class SyncStream:
     async def _next(self) -> Piece | None:
         return await anext(self._pieces, None)
 
+    def answer(self) -> Answer:
+        """Read to the end and return the whole answer; see `Stream.answer`."""
+        return self._loop.run(self._stream.answer())
+
     @property
     def job_id(self) -> str:
         """Job's id, 32 hex digits; empty before the first piece."""
         return self._stream.job_id
+
+    @property
+    def model(self) -> str:
+        """`name:version` that runs; `:` before the first piece."""
+        return self._stream.model
+
+    @property
+    def correlation_id(self) -> str:
+        """Name of the request, as sent or drawn; empty before the first piece."""
+        return self._stream.correlation_id
 
 
 class SyncClient:
@@ -101,6 +115,10 @@ class SyncClient:
     def job(self, *, job_id: str = "", correlation_id: str = "", retry_token: str = "") -> Job:
         """Return a job; see `Client.job`."""
         return self._loop.run(self._client.job(job_id=job_id, correlation_id=correlation_id, retry_token=retry_token))
+
+    def wait_ready(self, timeout_s: float = 5.0) -> None:
+        """Return once a gateway accepts connections; see `Client.wait_ready`."""
+        self._loop.run(self._client.wait_ready(timeout_s))
 
     def close(self) -> None:
         """Close the connection and the thread."""

@@ -73,6 +73,11 @@ def resolve(address: str | None, key: str | None, state: Path | None, environmen
     if not addresses:
         message = "no gateway is known: run `tether up`, or set TETHER_ADDRESS to host:port"
         raise TetherError(Reason.INVALID_FIELD, message, field="address")
+    for one in addresses:
+        host, _, port = one.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit()):
+            message = f"{one!r} is no address of a gateway: it must be host:port, such as 127.0.0.1:7400"
+            raise TetherError(Reason.INVALID_FIELD, message, field="address")
     return Target(addresses, key or environment.get("TETHER_KEY") or _demo_key(folder))
 
 

@@ -3,10 +3,12 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import tether
-from tether.cli.main import VERBS, app
+from tether.cli import doctor, infer
+from tether.cli.main import VERBS, app, main
 from tether.errors import Reason, TetherError
 
 runner = CliRunner()
@@ -72,3 +74,40 @@ def test_node_issue_unknown_role_is_a_typed_error(tmp_path, role):
 def test_doctor_lists_objects_with_names(tmp_path):
     found = runner.invoke(app, ["doctor", "--state", str(tmp_path), "-o", "json"])
     assert {"name", "ok", "found", "advice"} <= set(json.loads(found.output)[0])
+
+
+def test_infer_stdin_that_is_no_text_is_refused():
+    found = runner.invoke(app, ["infer", "-"], input=b"caf\xe9")
+    assert isinstance(found.exception, TetherError)
+    assert found.exception.reason is Reason.INVALID_FIELD
+    assert "byte 3" in found.exception.message
+
+
+def test_infer_stdin_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(infer, "STDIN_BYTES_MAX", 10)
+    found = runner.invoke(app, ["infer", "-"], input=b"x" * 11)
+    assert isinstance(found.exception, TetherError)
+    assert found.exception.reason is Reason.TOO_LARGE
+
+
+def test_folder_that_the_system_refuses_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["workers", "ls", "--state", "x" * 300])
+    assert ended.value.code == TetherError(Reason.STATE_UNUSABLE, "").row.exit
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_bootstrap_that_is_no_address_is_named(tmp_path):
+    runner.invoke(app, ["network", "init", "--state", str(tmp_path)])
+    found = runner.invoke(app, ["workers", "ls", "--state", str(tmp_path), "--bootstrap", "nowhere"])
+    assert isinstance(found.exception, TetherError)
+    assert found.exception.field == "bootstrap"
+
+
+@pytest.mark.parametrize(("value", "colored"), [("1", False), ("", True)])
+def test_no_color_reaches_verbs(monkeypatch, tmp_path, value, colored):
+    monkeypatch.setenv("NO_COLOR", value)
+    monkeypatch.setattr(doctor, "_machine", lambda: typer.secho("painted", fg="red") or [])
+    found = runner.invoke(app, ["doctor", "--state", str(tmp_path)], color=True)
+    assert ("\x1b[31mpainted" in found.output) is colored
+    assert "painted" in found.output

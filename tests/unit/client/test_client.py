@@ -129,6 +129,11 @@ async def test_client_wait_ready_takes_the_next_address(served):
         assert (await client.infer("x", model="m")).text == "x"
 
 
+async def test_client_call_itself_takes_the_next_address(served):
+    async with Client(f"127.0.0.1:1,{served[0]}", "k") as client:
+        assert (await client.infer("x", model="m")).text == "x"
+
+
 async def test_client_wait_ready_without_gateway_is_a_deadline():
     async with Client("127.0.0.1:1", "k") as client:
         with pytest.raises(TetherError) as caught:
@@ -156,6 +161,11 @@ def test_sync_client_streams_and_closes():
             with client.stream("a b", model="m") as stream:
                 assert [piece.text for piece in stream] == ["a", "b", ""]
             assert client.infer("hello", model="m").text == "hello"
+            client.wait_ready()
+            with client.stream("a b", model="m") as stream:
+                assert next(stream).text == "a"
+                assert stream.answer().text == "ab"
+                assert (stream.model, stream.correlation_id, stream.job_id) == ("m:1.0", "c-1", "ab" * 16)
             with pytest.raises(TetherError):
                 client.infer("refuse", model="m")
     finally:

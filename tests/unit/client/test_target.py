@@ -53,3 +53,10 @@ def test_default_state_follows_the_environment(tmp_path):
     assert default_state({"TETHER_STATE": str(tmp_path)}) == tmp_path
     assert default_state({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "tether"
     assert default_state({"HOME": str(tmp_path)}) == tmp_path / ".local" / "state" / "tether"
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:", ":7400", "host:port", "a:1,b"])
+def test_target_that_is_no_address_is_named(tmp_path, address):
+    with pytest.raises(TetherError) as caught:
+        resolve(address, "k", tmp_path, {})
+    assert (caught.value.reason, caught.value.field) == (Reason.INVALID_FIELD, "address")
