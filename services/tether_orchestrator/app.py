@@ -141,7 +141,7 @@ class Parts:
             node.identity,
             self.gate,
             timeout_s=config.job_timeout_s,
-            now_s=clock.now_s,
+            clock=clock,
         )
         self.settlement = Settlement(
             store, node.trust, self.scheduler, self.sessions, self.links, self.reservations.open

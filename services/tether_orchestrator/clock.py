@@ -9,6 +9,8 @@ Source: the "local health" of Lifeguard (Dadgar, Phillips and Currey, 2018).
 import time
 from collections.abc import Callable
 
+STALL_MS = 1_000  # links live through less
+SETTLE_MS = 1_500  # workers whose links broke in a stall are back within; a guess, from what a restart shows
 STEP_MS_MAX = 500  # over twice the tick: a loop that is later than this was not listening
 
 
@@ -27,11 +29,20 @@ class AttentiveClock:
     def __init__(self, raw_ms: Callable[[], int] = monotonic_ms) -> None:
         self._raw_ms = raw_ms
         self._ticked_ms = self._base_ms = raw_ms()
+        self._settled_ms = 0
 
     def tick(self) -> None:
         """The loop runs."""
         raw_ms = self._raw_ms()
+        if raw_ms - self._ticked_ms > STALL_MS:
+            self._settled_ms = raw_ms + SETTLE_MS
         self._base_ms, self._ticked_ms = self._at(raw_ms), raw_ms
+
+    @property
+    def settled(self) -> bool:
+        """Whether what this process knows of others is its own: False right after a stall, or before it is noticed."""
+        raw_ms = self._raw_ms()
+        return raw_ms >= self._settled_ms and raw_ms - self._ticked_ms <= STALL_MS
 
     def now_ms(self) -> int:
         """Never goes back, and never runs ahead of the raw clock."""

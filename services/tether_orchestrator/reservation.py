@@ -7,7 +7,7 @@ Source: docs/design/streams.md §1, §3.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tether.errors import Reason, TetherError
@@ -28,13 +28,14 @@ from tether.store.jobs import (
     Worker,
 )
 from tether.v1.placement_pb2 import Header
-from tether_orchestrator.clock import monotonic_ms
+from tether_orchestrator.clock import AttentiveClock, monotonic_ms
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.gate import Gate
 from tether_orchestrator.metrics import RESERVE
 from tether_orchestrator.scheduler import Scheduler
 
 _SEED_BITS = 64
+_SETTLE_POLL_S = 0.05  # only in the moment after a stall
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Reservations:
         signer: signs tickets.
         gate: says whether new jobs are taken.
         timeout_s: deadline of a request that names none.
-        now_s: the clock that leases are judged by.
+        clock: leases are judged by it, and after a stall nobody is refused at once.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it is composed of
@@ -147,7 +148,7 @@ class Reservations:
         gate: Gate,
         *,
         timeout_s: float,
-        now_s: Callable[[], float],
+        clock: AttentiveClock,
     ) -> None:
         self._store = store
         self._scheduler = scheduler
@@ -155,7 +156,7 @@ class Reservations:
         self._leases = leases
         self._signer = signer
         self._gate = gate
-        self._now_s = now_s
+        self._clock = clock
         self._timeout_ms = int(timeout_s * 1_000)
         self.open = OpenJobs()
 
@@ -178,7 +179,7 @@ class Reservations:
             return await self._again(ask, job)
         try:
             request = self._scheduler.resolve(header)
-            worker = self._scheduler.choose(request)
+            worker = await self._choose(request)
         except TetherError as refusal:
             return await self._known(ask, job, refusal)
         return await self._reserve(ask, _subject(job, request), request.header, worker)
@@ -223,7 +224,7 @@ class Reservations:
         if mine and row.after_epoch == ask.after_epoch:
             permit = Permit(row.subject, row.worker, ask.driver.node, row.epoch, row.seed)
             return self._run(permit, header_of(row))
-        orphaned = self._leases.lapsed(row.driver.session, self._now_s())
+        orphaned = self._leases.lapsed(row.driver.session, self._clock.now_s())
         unstarted = ask.after_epoch == row.epoch  # a reader says that its worker does not know the attempt
         lost = unstarted or not self._fleet.lives(row.worker.node, row.worker.incarnation)
         if not mine and orphaned and lost:
@@ -233,7 +234,7 @@ class Reservations:
     async def _rerun(self, ask: Ask, row: JobRow) -> Placement:
         """An abandoned job runs again as it was resolved then."""
         request = self._resolved(row)
-        worker = self._scheduler.choose(request)
+        worker = await self._choose(request)
         return await self._reserve(ask, row.subject, request.header, worker)
 
     async def _again(self, ask: Ask, job: bytes) -> Placement:
@@ -251,7 +252,7 @@ class Reservations:
         """Another attempt of a running job, by compare-and-set; elsewhere, unless its worker never heard of it."""
         request = self._resolved(row)
         mine = row.driver.session == ask.driver.session
-        worker = self._scheduler.choose(request, exclude=[row.worker.node] if mine or not ask.after_epoch else [])
+        worker = await self._choose(request, [row.worker.node] if mine or not ask.after_epoch else [])
         subject = row.subject
         asked = Attempt(subject.job, subject.request_hash, row.driver.session, ask.driver, row.epoch, worker)
         try:
@@ -266,6 +267,17 @@ class Reservations:
         if isinstance(result, Refused):
             raise result.error
         return Join(result.row) if is_open(result.row.state) else End(result.row)
+
+    async def _choose(self, request: Resolved, exclude: Sequence[str] = ()) -> Worker:
+        """The best worker; after a stall of this process workers get a moment to come back before it says none."""
+        while not self._clock.settled:
+            try:
+                return self._scheduler.choose(request, exclude)
+            except TetherError as refusal:
+                if refusal.reason is not Reason.NO_WORKER:
+                    raise
+            await asyncio.sleep(_SETTLE_POLL_S)
+        return self._scheduler.choose(request, exclude)
 
     def _resolved(self, row: JobRow) -> Resolved:
         return self._scheduler.resolve(header_of(row))

@@ -1,6 +1,6 @@
 """The clock stands still while the process does."""
 
-from tether_orchestrator.clock import STEP_MS_MAX, AttentiveClock
+from tether_orchestrator.clock import SETTLE_MS, STALL_MS, STEP_MS_MAX, AttentiveClock
 
 
 class Raw:
@@ -28,3 +28,18 @@ def test_clock_leaves_out_what_the_process_slept() -> None:
     clock.tick()
     raw.now_ms += 100
     assert clock.now_ms() == 10_100 + STEP_MS_MAX
+
+
+def test_clock_is_not_settled_from_a_stall_until_a_little_after_it() -> None:
+    raw = Raw()
+    clock = AttentiveClock(raw)
+    raw.now_ms += STALL_MS
+    assert clock.settled
+    raw.now_ms += 1
+    assert not clock.settled  # a call may be answered before the clock is ticked
+    clock.tick()
+    for _ in range(SETTLE_MS // 100):
+        assert not clock.settled
+        raw.now_ms += 100
+        clock.tick()
+    assert clock.settled
