@@ -5,7 +5,8 @@ as announced.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import structlog
 
@@ -27,6 +28,9 @@ _STANDINGS = {
 }
 _WATCHERS_MAX = 256  # operators and consoles; more is a leak
 _ANNOUNCED_MAX = 100_000  # presences kept of workers without a link
+_LOADING_MS = 500  # as often as workers report
+_LOADING_WORKERS_MAX = 1_024  # looked at for one refusal: reports are parsed, 10 µs each; only words depend on it
+_LOADING_MODELS_MAX = 256  # counts kept
 REMOVE_MS = 60_000  # a link ends after 5 s of silence and removes its worker; this only bounds a fault
 
 
@@ -72,6 +76,7 @@ class FleetView:
         self._linked: set[str] = set()
         self._announced: dict[str, Presence] = {}
         self._watchers: set[Watcher] = set()
+        self._loading: dict[tuple[str, str], tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self._fleet)
@@ -136,6 +141,23 @@ class FleetView:
     def census(self, model: str, version: str) -> Census:
         """Workers of a model version, by what they can do now."""
         return self._fleet.census(model, version)
+
+    def loading(self, model: str, version: str) -> int:
+        """Linked workers on which a model version is on its way: as of the last second, of so many as are looked at."""
+        known = self._loading.get((model, version))
+        if known is None or self._now_ms() - known[0] >= _LOADING_MS:
+            known = (self._now_ms(), sum(self._loads(worker, model, version) for worker in self._some()))
+            if len(self._loading) >= _LOADING_MODELS_MAX:
+                self._loading.clear()
+            self._loading[model, version] = known
+        return known[1]
+
+    def _some(self) -> Iterable[str]:
+        return islice(self._linked, _LOADING_WORKERS_MAX)
+
+    def _loads(self, worker: str, model: str, version: str) -> bool:
+        known = self._fleet.get(worker)
+        return known is not None and is_loading(Health.Report.FromString(known.report), model, version)
 
     def placed(self, worker: str) -> None:
         """Count a job on a worker until its report tells of it."""
@@ -205,6 +227,14 @@ class FleetView:
     def _touch(self, worker: str) -> None:
         for watcher in self._watchers:
             watcher.touch(worker)
+
+
+def is_loading(report: Health.Report, model: str, version: str) -> bool:
+    """Whether a report names a model version as on its way."""
+    return any(
+        one.state == Health.CACHE_STATE_LOADING and (one.model.model_id, one.model.version) == (model, version)
+        for one in report.model_cache
+    )
 
 
 def _linked(known: NativeWorker, now_ms: int) -> Worker:

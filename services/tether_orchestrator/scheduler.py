@@ -3,8 +3,9 @@
 Source: docs/design/design.md §4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tether.errors import TetherError
 from tether.placement.breaker import Breakers
 from tether.placement.query import Queries
 from tether.placement.refusal import no_candidate
@@ -64,12 +65,15 @@ class Scheduler:
         query = self._queries.of(model, header, ruling, unhealthy)
         best = self._fleet.best(query, header.correlation_id, exclude)
         if best is None:
-            raise no_candidate(
-                model.model_id, model.version, self._fleet.census(model.model_id, model.version), unhealthy
-            )
+            raise self._refusal(model.model_id, model.version, unhealthy)
         self._fleet.placed(best.worker_id)
         self._breakers.sent(model.model_id, best.region, now_s)
         return Worker(best.worker_id, best.incarnation, best.address)
+
+    def _refusal(self, model: str, version: str, unhealthy: Mapping[str, float]) -> TetherError:
+        census = self._fleet.census(model, version)
+        loading = 0 if census.ready or census.full else self._fleet.loading(model, version)
+        return no_candidate(model, version, census, unhealthy, loading)
 
     def give_back(self, worker: Worker) -> None:
         """The job did not come about on the worker."""

@@ -17,7 +17,7 @@ from tether.v1 import identity_pb2
 from tether_worker import metrics
 from tether_worker.control import ControlLinks
 from tether_worker.jobs import JobTable
-from tether_worker.model import ModelName, ModelTable
+from tether_worker.model import Loading, ModelTable
 from tether_worker.report import Now, Report, Self, make_presence, make_report
 
 REPORT_S = 0.5  # a worker is suspect after 1 s of silence
@@ -52,7 +52,7 @@ class HealthReporter:
         jobs: JobTable,
         control: ControlLinks,
         overlay: Announcer | None,
-        loading: Callable[[], tuple[ModelName, ...]],
+        loading: Callable[[], tuple[Loading, ...]],
     ) -> None:
         self.address = ""
         self._me = me

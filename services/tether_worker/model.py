@@ -35,6 +35,19 @@ class ModelName:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """A model that is on its way.
+
+    Attributes:
+        name: which one.
+        error: why it failed when it was last tried, or empty.
+    """
+
+    name: ModelName
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """A model that is loaded.
 

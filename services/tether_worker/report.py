@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tether.v1 import health_pb2, identity_pb2
 from tether_worker.config import Config
-from tether_worker.model import ModelName, Served
+from tether_worker.model import Loading, Served
 
 Report = health_pb2.Health.Report
+_ERROR_CHARS_MAX = 256  # as health.proto says; a line for people
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -34,7 +35,7 @@ class Now:
 
     Attributes:
         served: models that are loaded.
-        loading: models that are being fetched or loaded.
+        loading: models that are being fetched or loaded, or are tried again soon.
         sequence: number of the report, from 1.
         started_total: starts accepted so far.
         draining: takes no more.
@@ -43,7 +44,7 @@ class Now:
     """
 
     served: tuple[Served, ...]
-    loading: tuple[ModelName, ...]
+    loading: tuple[Loading, ...]
     sequence: int
     started_total: int
     draining: bool
@@ -73,7 +74,7 @@ def make_report(me: Self, now: Now) -> Report:
             tokens_per_second=now.tokens_per_second,
         ),
         model_cache=[*_ready(now.served), *_loading(now.loading)],
-        supported=[one.name.to_proto() for one in now.served] + [name.to_proto() for name in now.loading],
+        supported=[one.name.to_proto() for one in now.served],
         engines=[served.to_proto() for served in now.served],
         ram_total_bytes=ram_total,
         ram_free_bytes=ram_free,
@@ -117,6 +118,9 @@ def _ready(served: Iterable[Served]) -> list[health_pb2.Health.CachedModel]:
     ]
 
 
-def _loading(names: Iterable[ModelName]) -> list[health_pb2.Health.CachedModel]:
-    loading = health_pb2.Health.CACHE_STATE_LOADING
-    return [health_pb2.Health.CachedModel(model=name.to_proto(), state=loading) for name in names]
+def _loading(models: Iterable[Loading]) -> list[health_pb2.Health.CachedModel]:
+    state = health_pb2.Health.CACHE_STATE_LOADING
+    return [
+        health_pb2.Health.CachedModel(model=one.name.to_proto(), state=state, error=one.error[:_ERROR_CHARS_MAX])
+        for one in models
+    ]

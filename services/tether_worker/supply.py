@@ -16,7 +16,7 @@ from tether_worker.config import Config
 from tether_worker.engine.execution import ExecutionEngine, OnStep
 from tether_worker.engine.runtime import ModelRuntime
 from tether_worker.engine.simulated import SimulatedRuntime
-from tether_worker.model import ModelName, ModelTable, Served
+from tether_worker.model import Loading, ModelName, ModelTable, Served
 
 RETRY_S = 5.0  # a registry or store that was away is asked again soon (a guess)
 RETIRE_S = 60.0  # jobs of a model that is served no longer may end within
@@ -75,13 +75,13 @@ class Supply:
         self._models = models
         self._opener = opener
         self._on_step = on_step
-        self._loading: set[ModelName] = set()
+        self._loading: dict[ModelName, str] = {}
         self._changed = asyncio.Event()
         self._retiring: set[asyncio.Task[None]] = set()
 
-    def loading(self) -> tuple[ModelName, ...]:
-        """Models that are on their way."""
-        return tuple(self._loading)
+    def loading(self) -> tuple[Loading, ...]:
+        """Models that are on their way, those that failed and are tried again included."""
+        return tuple(Loading(name, error) for name, error in self._loading.items())
 
     def changed(self) -> None:
         """The catalogue has changed."""
@@ -107,7 +107,7 @@ class Supply:
                 self._models.pop(name.model_id, name.version)
                 self._retire(served)
         missing = [name for name in want if name not in have]
-        self._loading = set(missing)
+        self._loading = {name: self._loading.get(name, "") for name in missing}
         results = [await self.load(want[name]) for name in missing]
         return all(results)
 
@@ -118,9 +118,9 @@ class Supply:
             runtime, memory_bytes = await self._opener.open(model)
         except TetherError as error:
             _log.error("model cannot be loaded", model=model.name, reason=error.reason.name, error=error.message)
+            self._loading[name] = f"{error.reason.name}: {error.message}"
             return False
-        finally:
-            self._loading.discard(name)
+        self._loading.pop(name, None)
         self.serve(name, runtime, memory_bytes)
         return True
 

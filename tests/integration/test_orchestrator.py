@@ -213,6 +213,14 @@ async def test_place_on_a_full_fleet_is_shed_with_a_hint(region: Region) -> None
     assert caught.value.retry_after_s is not None
 
 
+async def test_place_while_the_model_loads_is_no_worker_and_not_overloaded(region: Region) -> None:
+    await region.worker(loading=True)
+    with pytest.raises(TetherError, match="1 worker is loading demo:1.0") as caught:
+        await region.stub("gateway").Place(ask())
+    assert caught.value.reason is Reason.NO_WORKER
+    assert caught.value.retry_after_s
+
+
 async def test_place_again_by_its_driver_is_the_same_attempt(region: Region) -> None:
     await region.worker()
     gateway = region.stub("gateway")
@@ -637,6 +645,28 @@ async def test_restart_keeps_jobs_and_answers(region: Region) -> None:
     again = await gateway.Place(ask("two"))
     assert (again.job_id, again.placed.epoch) == (open_job.job_id, 1)
     assert not await region.app._store.check()
+
+
+async def test_job_of_a_dead_gateway_and_a_dead_worker_is_released_and_runs_again_by_its_key(tmp_path: Path) -> None:
+    region = Region(tmp_path)
+    await region.start(session_lease_s=0.5)
+    try:
+        worker, gateway = await region.worker(), region.stub("gateway")
+        placed = await gateway.Place(ask())
+        await worker.close()
+        operator, wanted = region.stub("operator", ControlServiceStub), control.LookupJobRequest()
+        wanted.job_id = placed.job_id.hex()
+        deadline_s = time.monotonic() + 2 * WAIT_S
+        while (job := (await operator.LookupJob(wanted)).job).state != JobState.JOB_STATE_ABANDONED:
+            assert time.monotonic() < deadline_s, job
+            await asyncio.sleep(0.02)
+        assert job.held_tokens == 0
+        await region.worker("worker-2")
+        again = await region.stub("gateway-2").Place(ask(session=b"o" * 16))
+        assert (again.job_id, again.placed.epoch) == (placed.job_id, 2)
+        assert not await region.app._store.check()
+    finally:
+        await region.close()
 
 
 async def test_second_orchestrator_with_another_store_refuses_to_start(region: Region) -> None:

@@ -6,10 +6,12 @@ from tether._native import Census
 from tether.errors import Reason, TetherError
 
 _FULL_RETRY_S = 0.25  # a slot frees about this often on a busy worker; a guess, bench/scheduling.py replaces it
-_OUT_RETRY_S = 1.0  # a suspect worker is heard again or gone within a second
+_OUT_RETRY_S = 1.0  # a suspect worker is heard again or gone within a second, and a small model is loaded
 
 
-def no_candidate(model: str, version: str, census: Census, breakers: Mapping[str, float]) -> TetherError:
+def no_candidate(
+    model: str, version: str, census: Census, breakers: Mapping[str, float], loading: int = 0
+) -> TetherError:
     """The error for a request that no worker can take now.
 
     Args:
@@ -17,9 +19,10 @@ def no_candidate(model: str, version: str, census: Census, breakers: Mapping[str
         version: its version.
         census: workers that serve it.
         breakers: health of regions whose breaker is not closed.
+        loading: workers that fetch or load it.
 
     Returns:
-        OVERLOADED where all are full, else NO_WORKER with the reason.
+        OVERLOADED where all that serve it are full, else NO_WORKER with the reason.
     """
     name = f"{model}:{version}"
     if census.full and not census.ready:
@@ -30,7 +33,13 @@ def no_candidate(model: str, version: str, census: Census, breakers: Mapping[str
         return TetherError(Reason.NO_WORKER, f"Too much of {name} failed lately", retry_after_s=_OUT_RETRY_S)
     if census.ready:
         return TetherError(Reason.NO_WORKER, f"No worker of {name} is allowed and fit for this request")
+    return TetherError(Reason.NO_WORKER, _none(name, census, loading), retry_after_s=_OUT_RETRY_S)
+
+
+def _none(name: str, census: Census, loading: int) -> str:
+    """Why nobody serves it now, in words."""
+    if loading:
+        return f"{loading} {'worker is' if loading == 1 else 'workers are'} loading {name}; none has it ready"
     if census.out:
-        words = f"The workers of {name} are silent or draining"
-        return TetherError(Reason.NO_WORKER, words, retry_after_s=_OUT_RETRY_S)
-    return TetherError(Reason.NO_WORKER, f"No worker serves {name}", retry_after_s=_OUT_RETRY_S)
+        return f"The workers of {name} are silent or draining"
+    return f"No worker serves {name}"

@@ -100,20 +100,19 @@ class FakeWorker:
 
 
 def report_of(
-    identity: Identity, region: str, *, slots: int = 4, queue_max: int = 0, model: str = "demo"
+    identity: Identity, region: str, *, slots: int = 4, queue_max: int = 0, model: str = "demo", loading: bool = False
 ) -> Health.Report:
-    """What an idle worker of one model says."""
+    """What an idle worker of one model says, or one that still loads it."""
+    ref = Health.ModelRef(model_id=model, version="1.0", digest=bytes(32))
+    state = Health.CACHE_STATE_LOADING if loading else Health.CACHE_STATE_READY
+    slots = 0 if loading else slots
     return Health.Report(
         worker_id=identity.node_id,
         capacity=Health.Capacity(slots=slots, slots_free=slots, queue_max=queue_max),
         gpu_class="cpu",
         region=region,
-        supported=[Health.ModelRef(model_id=model, version="1.0", digest=bytes(32))],
-        model_cache=[
-            Health.CachedModel(
-                model=Health.ModelRef(model_id=model, version="1.0", digest=bytes(32)), state=Health.CACHE_STATE_READY
-            )
-        ],
+        supported=[] if loading else [ref],
+        model_cache=[Health.CachedModel(model=ref, state=state)],
         incarnation=identity.incarnation,
         sequence=1,
         address="127.0.0.1:9",

@@ -117,7 +117,7 @@ class Health(_message.Message):
 
         @_builtins.property
         def supported(self) -> _containers.RepeatedCompositeFieldContainer[Global___Health.ModelRef]:
-            """Models it will serve, loaded or not."""
+            """Models it takes jobs of now; one that is still on its way stands in model_cache alone."""
 
         @_builtins.property
         def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Health.Engine]:
@@ -225,10 +225,13 @@ class Health(_message.Message):
         STATE_FIELD_NUMBER: _builtins.int
         MEMORY_BYTES_FIELD_NUMBER: _builtins.int
         BASE_FIELD_NUMBER: _builtins.int
+        ERROR_FIELD_NUMBER: _builtins.int
         state: Global___Health.CacheState.ValueType
         """How near it is to running."""
         memory_bytes: _builtins.int
         """Bytes of memory it takes while loaded."""
+        error: _builtins.str
+        """Why it could not be loaded when that was last tried: reason and message, at most 256 characters; else empty."""
         @_builtins.property
         def model(self) -> Global___Health.ModelRef:
             """Which one."""
@@ -244,10 +247,11 @@ class Health(_message.Message):
             state: Global___Health.CacheState.ValueType = ...,
             memory_bytes: _builtins.int = ...,
             base: Global___Health.ModelRef | None = ...,
+            error: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "model", b"model"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "memory_bytes", b"memory_bytes", "model", b"model", "state", b"state"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "error", b"error", "memory_bytes", b"memory_bytes", "model", b"model", "state", b"state"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -89,3 +89,20 @@ async def test_onlooker_sees_what_changed_once(fleet: FleetView) -> None:
     fleet.end_watches()
     assert await asyncio.wait_for(watcher.take(), 1) == []
     fleet.unwatch(watcher)
+
+
+def test_loading_counts_workers_on_which_the_version_is_on_its_way() -> None:
+    now_ms = 1_000
+    fleet = FleetView(Fleet(), lambda: now_ms)
+
+    def tell(worker: str, state: int, sequence: int) -> None:
+        told = Health.Report.FromString(report(worker, sequence))
+        told.model_cache.add(model=Health.ModelRef(model_id="demo", version="1.0"), state=state)
+        fleet.report(worker, told.SerializeToString())
+
+    tell(A, Health.CACHE_STATE_LOADING, 1)
+    tell(B, Health.CACHE_STATE_READY, 1)
+    assert (fleet.loading("demo", "1.0"), fleet.loading("demo", "1.1"), fleet.loading("other", "1.0")) == (1, 0, 0)
+    tell(A, Health.CACHE_STATE_READY, 2)
+    now_ms += 1_000
+    assert fleet.loading("demo", "1.0") == 0
