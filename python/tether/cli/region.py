@@ -115,6 +115,11 @@ class Region:
         self._names = ["registry", "orchestrator", *workers, "gateway", "bridge"]
 
     @property
+    def slug(self) -> str:
+        """Its slug."""
+        return self._plan.region
+
+    @property
     def workers(self) -> int:
         """How many workers it has."""
         return self._plan.workers

@@ -68,11 +68,12 @@ async def _serve(
     region: "Region", state: Path, began_s: float, prompt: str | None, grace_s: float, *, once: bool
 ) -> int:
     """Start, answer, and serve until told to stop."""
+    from tether.cli.first import first_answer
     from tether.cli.lifetime import hold
 
     async def greet() -> None:
         _print_ready(region, state, time.monotonic() - began_s)
-        await _first_answer(state, prompt or _examples()[0], began_s)
+        await first_answer(state, region.slug, prompt or _examples()[0], began_s)
         if not once:
             _print_next(region, state)
 
@@ -96,31 +97,6 @@ def _print_ready(region: "Region", state: Path, seconds: float) -> None:
     typer.echo(f"  metrics  http://{found['metrics']}/metrics")
     typer.echo(f"  overlay  {found['overlay']}  others join with --bootstrap")
     typer.echo("  Services bind loopback only for now: nobody but this machine can reach them.")
-
-
-async def _first_answer(state: Path, prompt: str, began_s: float) -> None:
-    """Stream a first answer and say how fast it was."""
-    from tether.cli.infer import DEFAULT_MODEL
-    from tether.client.aio import Client
-    from tether.client.target import read_endpoints
-
-    typer.secho(f"\n> {prompt}", fg="cyan")
-    sent_s = time.monotonic()
-    first_s = 0.0
-    key = (state / "demo.key").read_text(encoding="utf-8").strip()
-    async with (
-        Client(read_endpoints(state)["gateway"], key) as client,
-        client.stream(prompt, model=DEFAULT_MODEL, timeout_s=60.0) as stream,
-    ):
-        async for piece in stream:
-            first_s = first_s or time.monotonic()
-            typer.secho(piece.text, fg="green", nl=False)
-        answer = await stream.answer()
-    took_s = max(time.monotonic() - first_s, 1e-9)
-    typer.echo(
-        f"\n  {answer.output_tokens} tokens from {answer.model}, first after {(first_s - sent_s) * 1000:.0f} ms"
-        f" ({first_s - began_s:.2f} s from the start), {answer.output_tokens / took_s:.0f} tokens/s"
-    )
 
 
 def _print_next(region: "Region", state: Path) -> None:
