@@ -91,7 +91,7 @@ def explain(workers: Iterable["Worker"], model: str) -> str:
             f"{len(waiting)} of {len(reports)} workers still load {model}; `tether workers ls` shows when one is ready"
         )
     if reports:
-        return f"none of {len(reports)} workers serves {model}; `tether models ls` and `tether workers ls` show what there is"
+        return f"none of {len(reports)} workers serves {model}; see `tether models ls` and `tether workers ls`"
     return "no worker has a link to the orchestrator; see the workers' log"
 
 
