@@ -15,14 +15,12 @@ from itertools import islice
 from tether.errors import Reason, TetherError
 
 MODEL_BYTES_MAX = 63  # fits a DNS label, so that a name can become a host name or a file name anywhere
-REGION_BYTES_MAX = 31  # twice in a topic with a model of 63 still stays under 255 bytes
 TENANT_BYTES_MAX = 63  # as a model
-SLUG_BYTES_MAX = 31  # as a region
+SLUG_BYTES_MAX = 31  # of a region: in a topic with a model of 63 it stays far under 255 bytes
 TOKEN_BYTES_MAX = 128  # correlation ids: two UUIDs and a prefix fit
 TOPIC_BYTES_MAX = 255  # a file name's limit, which storers may rely on
 NAMES_SEARCHED_MAX = 1_000  # similarity costs about 10 µs a name; a typo must stay cheaper than a request
 JOB_BYTES = 16
-NODE_CHARS = 52
 
 _MODEL = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")

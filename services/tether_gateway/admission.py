@@ -21,7 +21,6 @@ from tether_gateway.throttle import KeyThrottle
 
 _BEARER = "bearer "
 _TENANTS_MAX = 65_536
-_CANCEL = infer_pb2.Infer.ON_DISCONNECT_CANCEL
 
 
 class Catalogue(Protocol):

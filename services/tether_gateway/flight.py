@@ -23,7 +23,6 @@ from tether_gateway.links import WorkerLinks
 from tether_gateway.receipts import Expected
 from tether_gateway.splice import Splice, now_ms
 
-TASKS_MAX = 16_384  # commits and abandonments under way; each job has one
 _log = structlog.get_logger("tether.gateway")
 
 

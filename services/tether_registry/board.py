@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from tether.registry.catalogue import CONTEXT
+from tether.identity.signature import SNAPSHOT
 from tether.v1 import registry_pb2 as pb
 from tether_registry import metrics
 
@@ -78,7 +78,7 @@ class Board:
         body = snapshot.SerializeToString(deterministic=True)
         return pb.WatchSnapshotResponse(
             snapshot=body,
-            signature=self._sign(CONTEXT, body),
+            signature=self._sign(SNAPSHOT, body),
             credential=self._credential,
             revision=snapshot.revision,
         )

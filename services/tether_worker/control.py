@@ -55,10 +55,6 @@ class ControlLinks:
         """A link ended."""
         self._standing.pop(link.number, None)
 
-    def is_control(self, link: int) -> bool:
-        """Whether a link leads to an orchestrator."""
-        return link in self._standing
-
     def beat(self, report: bytes) -> None:
         """Tell every orchestrator how this worker is."""
         for number in list(self._standing):

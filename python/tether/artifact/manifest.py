@@ -17,11 +17,11 @@ from tether.artifact.digest import SHA256_BYTES, pieces_of
 from tether.artifact.path import check_kind, check_paths
 from tether.errors import Reason, TetherError
 from tether.identity.role import Role
+from tether.identity.signature import MANIFEST
 from tether.rules.registry import MANIFEST_BYTES_MAX
 from tether.v1 import registry_pb2 as pb
 from tether.v1.infer_pb2 import Infer
 
-CONTEXT = "tether/manifest/v1"
 FILES_MAX = 1_024  # as the proto says
 LICENCE_BYTES_MAX = 64  # as the proto says
 CAPABILITIES = frozenset(
@@ -128,7 +128,7 @@ def make_body(facts: Facts, files: Iterable[pb.ManifestFile], network_id: bytes,
 def sign(body: pb.ManifestBody, signer: Signer) -> bytes:
     """Return the serialized, signed Manifest."""
     raw = body.SerializeToString(deterministic=True)
-    signed = pb.Manifest(body=raw, signature=signer.sign(CONTEXT, raw), credential=signer.credential)
+    signed = pb.Manifest(body=raw, signature=signer.sign(MANIFEST, raw), credential=signer.credential)
     return signed.SerializeToString()
 
 
@@ -202,7 +202,7 @@ def _check_signer(manifest: pb.Manifest, trust: Verifier, at_s: float) -> None:
     refusals = []
     for role in _SIGNERS:
         try:
-            trust.signed(CONTEXT, manifest.body, manifest.signature, manifest.credential, role, at_s)
+            trust.signed(MANIFEST, manifest.body, manifest.signature, manifest.credential, role, at_s)
         except TetherError as error:
             refusals.append(error)
         else:

@@ -16,10 +16,10 @@ from google.protobuf.message import DecodeError
 
 from tether.errors import Reason, TetherError
 from tether.identity.role import Role
+from tether.identity.signature import SNAPSHOT
 from tether.registry import index
 from tether.v1 import registry_pb2 as pb
 
-CONTEXT = "tether/snapshot/v1"
 FILE = "snapshot.bin"
 FILE_BYTES_MAX = 256 << 20  # a million keys of 200 bytes
 SERVE_S = 86_400.0  # a day: an operator's night; a revoked key is known within a second while the registry lives
@@ -161,7 +161,7 @@ class Catalogue:
 
     def _verified(self, response: pb.WatchSnapshotResponse, now_s: float) -> pb.Snapshot:
         """Return the snapshot once signature and network hold."""
-        self._trust.signed(CONTEXT, response.snapshot, response.signature, response.credential, Role.REGISTRY, now_s)
+        self._trust.signed(SNAPSHOT, response.snapshot, response.signature, response.credential, Role.REGISTRY, now_s)
         try:
             fresh = pb.Snapshot.FromString(response.snapshot)
         except DecodeError as error:
