@@ -160,9 +160,15 @@ class Publisher:
 
     async def _store(self, contact: Contact, topic: str, raw: bytes) -> None:
         happened, label = await self._protocol.ask(contact, "store", [topic, raw])
-        if happened and isinstance(label, str) and label and label not in self._told:
+        if not (happened and isinstance(label, str) and label) or self._is_overtaken(raw, label):
+            return
+        if label not in self._told:
             self._told.add(label[:32])
             _log.warning("a storer refuses this node's records", reason=label[:32], storer=contact.node_id)
+
+    def _is_overtaken(self, raw: bytes, label: str) -> bool:
+        """Whether a storer refused a record only because it has this node's newer one already."""
+        return label == Refusal.STALE.value and all(raw is not one.raw for one in self._announcements)
 
     def _next(self, topic: str) -> int:
         self._sequences[topic] += 1
