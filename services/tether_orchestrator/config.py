@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from tether.config import ServiceConfig
+from tether.job.lease import LEASE_S
 
 WEIGHTS = frozenset({"model", "region", "gpu", "queue", "warm", "breaker", "policy", "prefix"})
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -24,7 +25,7 @@ class Config(ServiceConfig):
 
     weights: dict[str, Weight] = Field(default={})
     proximity: dict[str, Share] = Field(default={})
-    session_lease_s: float = Field(default=5.0, ge=0.5, le=60)  # streams.md §3: five missed beats
+    session_lease_s: float = Field(default=LEASE_S, ge=0.5, le=60)  # five missed beats
     job_timeout_s: float = Field(default=600.0, ge=1, le=3_600)  # gateways always send one; this only bounds a fault
     snapshot_wait_s: float = Field(default=0.0, ge=0, le=60)  # starting does not need a registry; placing does
 

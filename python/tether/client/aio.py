@@ -5,9 +5,9 @@ Leaving a stream's context cancels the call; the service then stops or detaches 
 
 import ipaddress
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 import grpc
 from grpc import aio
@@ -144,11 +144,7 @@ class Client:
             TetherError: JOB_UNKNOWN, or what kept the gateway from answering.
         """
         request = CancelRequest(job_id=job_id, correlation_id=correlation_id, retry_token=retry_token)
-        try:
-            response = await self._stub().Cancel(request, metadata=self._metadata(), timeout=_UNARY_TIMEOUT_S)
-        except aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-        return response.job
+        return await self._job(self._stub().Cancel, request)
 
     async def job(self, *, job_id: str = "", correlation_id: str = "", retry_token: str = "") -> Job:
         """Return a job with its answer where that is kept.
@@ -157,11 +153,15 @@ class Client:
             TetherError: JOB_UNKNOWN, or what kept the gateway from answering.
         """
         request = GetJobRequest(job_id=job_id, correlation_id=correlation_id, retry_token=retry_token)
+        return await self._job(self._stub().GetJob, request)
+
+    async def _job(self, method: Callable[..., Any], request: CancelRequest | GetJobRequest) -> Job:
         try:
-            response = await self._stub().GetJob(request, metadata=self._metadata(), timeout=_UNARY_TIMEOUT_S)
+            response = await method(request, metadata=self._metadata(), timeout=_UNARY_TIMEOUT_S)
         except aio.AioRpcError as error:
             raise from_rpc_error(error) from error
-        return response.job
+        job: Job = response.job
+        return job
 
     async def wait_ready(self, timeout_s: float = 5.0) -> None:
         """Return once a gateway accepts connections; tries each address in turn.
