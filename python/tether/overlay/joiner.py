@@ -8,11 +8,12 @@ import structlog
 
 from tether.config import split_address
 from tether.overlay.clock import Clock
-from tether.overlay.contact import Address
+from tether.overlay.contact import Address, Contact
 from tether.overlay.crawl import Crawl
 from tether.overlay.protocol import OverlayProtocol
 from tether.overlay.setting import Settings
 
+DEPTH_MAX = 16  # subtrees that are looked into: more than a network of 100,000 nodes has beyond a neighbour
 SILENT_MAX = 64  # silent contacts that are tried again; a whole neighbourhood
 SILENT_S = 60.0  # how long they are; by then others know them, or nobody does
 _log = structlog.get_logger("tether.overlay")
@@ -89,12 +90,17 @@ class Joiner:
         if len(self._protocol.router) == 0:
             self._complain()
             return False
-        await Crawl(self._protocol, self._protocol.source_node.id, self._settings).contacts()
+        neighbours = await self._crawl(self._protocol.source_node.id)
         if self._complained:
             _log.info("joined the overlay", contacts=len(self._protocol.router))
         self._complained = False
         self._joined.set()
+        for target in far_targets(self._protocol.source_node.id, neighbours, self._settings.k):
+            await self._crawl(target)
         return True
+
+    async def _crawl(self, target: bytes) -> list[Contact]:
+        return await Crawl(self._protocol, target, self._settings).contacts()
 
     def _complain(self) -> None:
         """Say once that nobody answers."""
@@ -102,6 +108,25 @@ class Joiner:
             self._complained = True
             tried = ", ".join(f"{host}:{port}" for host, port in self._bootstrap)
             _log.warning("no bootstrap node answers; trying again until one does", bootstrap=tried)
+
+
+def far_targets(own: bytes, neighbours: Sequence[Contact], k: int) -> list[bytes]:
+    """Ids to look for so that no part of the network stays unknown: one in each subtree beyond the nearest neighbour.
+
+    Without them, nodes that start together can fill their tables with their own half alone, and neither half finds what
+    the other keeps. Fewer than k neighbours are the whole network; then there is nothing beyond.
+    Source: Maymounkov and Mazières, "Kademlia" (2002), section 2.3.
+
+    Args:
+        own: this node's id, 20 bytes.
+        neighbours: the contacts nearest to it, nearest first.
+        k: size of a bucket.
+    """
+    if len(neighbours) < k:
+        return []
+    bits, number = len(own) * 8, int.from_bytes(own, "big")
+    shared = bits - (number ^ neighbours[0].long_id).bit_length()
+    return [(number ^ 1 << (bits - 1 - depth)).to_bytes(len(own), "big") for depth in range(min(shared + 1, DEPTH_MAX))]
 
 
 async def _resolve(text: str) -> list[Address]:
