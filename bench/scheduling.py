@@ -20,6 +20,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import placement
+import relay
+import store
 from _common import save, spread, table
 from grpc import aio
 
@@ -201,10 +203,27 @@ def run_region(count: int) -> list[dict[str, object]]:
 
 
 def decision(workers: int) -> dict[str, object]:
-    """Row of the native placement call, over 64 models, under reports."""
-    found = placement.measure(workers, placement.MODELS, PLACEMENTS)
-    figures = {"p50": found["native_p50"], "p95": None, "p99": found["native_p99"], "n": PLACEMENTS}
-    return {"what": f"placement decision, {workers:,} workers", "unit": "us", **figures}
+    """Row of the native placement call, over 64 models, with a report before each."""
+    world = placement.World(workers, placement.MODELS, seed=workers)
+    placement.timed_native(world, PLACEMENTS // 4, fresh=False)
+    took, _ = placement.timed_native(world, PLACEMENTS, fresh=False)
+    return row(f"placement decision, {workers:,} workers", "us", spread(took))
+
+
+def reservation() -> dict[str, object]:
+    """Row of a durable reservation, 64 callers at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(store.store(Path(folder), 4_000, 64, 64))
+    return row("reservation in the store, 64 callers", "ms", {**found, "n": 4_000})
+
+
+def paced() -> list[dict[str, object]]:
+    """Rows of a paced token: 64 streams, a token each 20 ms, 8 connections, 1 worker."""
+    asked = argparse.Namespace(streams=64, token_ms=20.0, seconds=3.0, rounds=3, connections=[8])
+    found = asyncio.run(relay.compare(asked, 1))[0]
+    ways = {"gateway": "gateway µs", "plain grpc.aio relay": "relay µs", "grpc.aio writing alone": "write only µs"}
+    tokens = int(found["tokens"])
+    return [row(f"CPU of a paced token, {way}", "us", {"p50": found[key], "n": tokens}) for way, key in ways.items()]
 
 
 def main() -> None:
@@ -213,7 +232,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2_000, help="requests per row")
     arguments = parser.parse_args()
     rows = [decision(size) for size in SIZES]
+    rows.append(reservation())
     rows += run_region(arguments.count)
+    rows += paced()
     table(f"scheduling, open loop at {RATE_PER_S:.0f} requests/s, seed {SEED}", rows)
     save("scheduling", {"rate_per_s": RATE_PER_S, "seed": SEED, "rows": rows})
 
