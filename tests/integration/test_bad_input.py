@@ -171,3 +171,12 @@ def test_port_in_use_names_port_and_flag(region, tmp_path):
 def up(arguments):
     command = [sys.executable, "-m", "tether.cli", "up", "--once", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_state_folder_that_cannot_be_written_is_said_fast():
+    began_s = time.monotonic()
+    done = up(["--state", "/proc/tether", "--gateway-port", "0", "--bridge-port", "0", "--metrics-port", "0"])
+    assert time.monotonic() - began_s < 10
+    assert done.returncode == 8
+    assert "STATE_UNUSABLE" in done.stderr
+    assert "Traceback" not in done.stderr
