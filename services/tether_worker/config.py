@@ -42,7 +42,7 @@ class Config(ServiceConfig):
     latency_hops: int = Field(0, ge=0, le=255)
     log_bytes_max: int = Field(8_388_608, ge=65_536, le=268_435_456)  # two million tokens of text
     linger_s: float = Field(30.0, ge=0, le=3_600)  # three detach graces: a client that resumes finds its answer
-    commit_wait_s: float = Field(1.0, ge=0, le=60)  # four times the driver's own
+    commit_wait_s: float = Field(1.0, ge=0, le=60)  # the driver may be gone by then; committing twice is harmless
     models_bytes_max: int = Field(64 << 30, ge=1 << 20)  # a few models of 7 billion parameters (a guess)
     standalone: bool = False
     keys_file: Path | None = None
