@@ -99,6 +99,12 @@ class Reason(Enum):
     PORT_IN_USE = 44
     TOO_MANY_ATTEMPTS = 45
     UNREACHABLE = 46
+    POISON = 47
+    POLICY_FORBIDS = 48
+    CURSOR_INVALID = 49
+    SCHEMA_INVALID = 50
+    STORE_UNUSABLE = 51
+    STORE_CORRUPT = 52
 
 
 _USAGE, _AUTH, _MISSING, _CONFLICT, _BUSY, _DOWN, _DATA, _FAULT = 2, 3, 4, 5, 6, 7, 8, 70
@@ -150,6 +156,12 @@ TABLE: Mapping[Reason, Row] = {
     Reason.PORT_IN_USE: Row(Code.FAILED_PRECONDITION, 500, _USAGE, "Give another port, or 0 for any free one."),
     Reason.TOO_MANY_ATTEMPTS: Row(Code.UNAUTHENTICATED, 429, _AUTH, "Wait as told, then use a valid key."),
     Reason.UNREACHABLE: Row(Code.UNAVAILABLE, 503, _DOWN, "Check the address, or send to another.", again=True),
+    Reason.POISON: Row(Code.FAILED_PRECONDITION, 409, _CONFLICT, "Look at `tether dead-letters show`, then requeue."),
+    Reason.POLICY_FORBIDS: Row(Code.PERMISSION_DENIED, 403, _AUTH, "Ask the operator; `tether policy show` has it."),
+    Reason.CURSOR_INVALID: Row(Code.INVALID_ARGUMENT, 400, _USAGE, "Send the continuation as received, or none."),
+    Reason.SCHEMA_INVALID: Row(Code.INVALID_ARGUMENT, 400, _USAGE, "Correct the schema and send again."),
+    Reason.STORE_UNUSABLE: Row(Code.FAILED_PRECONDITION, 500, _DATA, "See `tether store --help`."),
+    Reason.STORE_CORRUPT: Row(Code.DATA_LOSS, 500, _DATA, "Run `tether store check`, and restore what it names."),
 }
 
 

@@ -16,7 +16,7 @@ _PUBLISH = frozenset({Role.OPERATOR, Role.PUBLISHER})
 _CATALOGUE = _SERVICES | _PUBLISH
 
 CLIENT_METHODS: frozenset[str] = frozenset(
-    _PREFIX + "InferenceService/" + name for name in ("Infer", "Cancel", "GetJob")
+    _PREFIX + "InferenceService/" + name for name in ("Infer", "Resume", "Cancel", "GetJob")
 )
 
 LINK_OPEN = _PREFIX + "LinkService/Open"
@@ -29,6 +29,7 @@ ROLE_MATRIX: Mapping[str, frozenset[Role]] = MappingProxyType(
             "PlacementService/Complete": _GATEWAY,
             "PlacementService/Session": _GATEWAY,
             "PlacementService/Explain": _GATEWAY | _OPERATOR,
+            "PlacementService/Deposit": _GATEWAY,
             "LinkService/Open": frozenset({Role.GATEWAY, Role.ORCHESTRATOR, Role.WORKER}),
             "RegistryService/ListModels": _CATALOGUE,
             "RegistryService/GetModel": _CATALOGUE,
@@ -40,19 +41,36 @@ ROLE_MATRIX: Mapping[str, frozenset[Role]] = MappingProxyType(
             "AccessService/CreateKey": _OPERATOR,
             "AccessService/ListKeys": _OPERATOR,
             "AccessService/RevokeKey": _OPERATOR,
+            "AccessService/SetPolicy": _OPERATOR,
+            "AccessService/GetPolicy": _OPERATOR,
+            "AccessService/ListPolicies": _OPERATOR,
+            "AccessService/SetPrice": _OPERATOR,
+            "AccessService/ListPrices": _OPERATOR,
             "ArtifactService/ReadBlob": frozenset({Role.WORKER, Role.REGISTRY}) | _PUBLISH,
             "ArtifactService/WriteBlob": _PUBLISH,
             "ControlService/ListWorkers": _OPERATOR,
             "ControlService/WatchWorkers": _OPERATOR,
             "ControlService/ListJobs": _OPERATOR,
             "ControlService/LookupJob": _OPERATOR | _GATEWAY,
+            "ControlService/ListDeadLetters": _OPERATOR,
+            "ControlService/GetDeadLetter": _OPERATOR,
+            "ControlService/AnalyzeDeadLetters": _OPERATOR,
+            "ControlService/RequeueDeadLetter": _OPERATOR,
+            "ControlService/DropDeadLetter": _OPERATOR,
+            "ControlService/VerifyQuotas": _OPERATOR,
+            "ControlService/ListAccounts": _OPERATOR,
+            "ControlService/ListBreakers": _OPERATOR,
         }.items()
     }
 )
 
-# Who calls `Open` depends on whose it is: dispatchers call workers, workers call orchestrators.
+# Who calls `Open` depends on whose it is: dispatchers call workers, workers call orchestrators, and so do gateways
+# whose links they relay.
 _OPEN_AT: Mapping[Role, frozenset[Role]] = MappingProxyType(
-    {Role.WORKER: frozenset({Role.GATEWAY, Role.ORCHESTRATOR}), Role.ORCHESTRATOR: frozenset({Role.WORKER})}
+    {
+        Role.WORKER: frozenset({Role.GATEWAY, Role.ORCHESTRATOR}),
+        Role.ORCHESTRATOR: frozenset({Role.WORKER, Role.GATEWAY}),
+    }
 )
 
 

@@ -16,6 +16,7 @@ class State(IntEnum):
     FAILED = 3
     CANCELLED = 4
     ABANDONED = 5
+    DEAD = 6
 
 
 _NEXT: Mapping[State, frozenset[State]] = {
@@ -24,6 +25,7 @@ _NEXT: Mapping[State, frozenset[State]] = {
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),
     State.ABANDONED: frozenset({State.RESERVED}),
+    State.DEAD: frozenset({State.RESERVED}),  # requeued out of the dead letters, and by nothing else
 }
 
 

@@ -55,6 +55,46 @@ class ControlServiceStub(object):
                 request_serializer=tether_dot_v1_dot_control__pb2.LookupJobRequest.SerializeToString,
                 response_deserializer=tether_dot_v1_dot_control__pb2.LookupJobResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/tether.v1.ControlService/ListDeadLetters',
+                request_serializer=tether_dot_v1_dot_control__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_control__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/tether.v1.ControlService/GetDeadLetter',
+                request_serializer=tether_dot_v1_dot_control__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_control__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.AnalyzeDeadLetters = channel.unary_unary(
+                '/tether.v1.ControlService/AnalyzeDeadLetters',
+                request_serializer=tether_dot_v1_dot_control__pb2.AnalyzeDeadLettersRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_control__pb2.AnalyzeDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.RequeueDeadLetter = channel.unary_unary(
+                '/tether.v1.ControlService/RequeueDeadLetter',
+                request_serializer=tether_dot_v1_dot_control__pb2.RequeueDeadLetterRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_control__pb2.RequeueDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.DropDeadLetter = channel.unary_unary(
+                '/tether.v1.ControlService/DropDeadLetter',
+                request_serializer=tether_dot_v1_dot_control__pb2.DropDeadLetterRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_control__pb2.DropDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.VerifyQuotas = channel.unary_unary(
+                '/tether.v1.ControlService/VerifyQuotas',
+                request_serializer=tether_dot_v1_dot_control__pb2.VerifyQuotasRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_control__pb2.VerifyQuotasResponse.FromString,
+                _registered_method=True)
+        self.ListAccounts = channel.unary_unary(
+                '/tether.v1.ControlService/ListAccounts',
+                request_serializer=tether_dot_v1_dot_control__pb2.ListAccountsRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_control__pb2.ListAccountsResponse.FromString,
+                _registered_method=True)
+        self.ListBreakers = channel.unary_unary(
+                '/tether.v1.ControlService/ListBreakers',
+                request_serializer=tether_dot_v1_dot_control__pb2.ListBreakersRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_control__pb2.ListBreakersResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer(object):
@@ -89,6 +129,62 @@ class ControlServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """ListDeadLetters lists dead letters, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """GetDeadLetter returns one with its attempts and, where kept, its request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnalyzeDeadLetters(self, request, context):
+        """AnalyzeDeadLetters groups them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequeueDeadLetter(self, request, context):
+        """RequeueDeadLetter runs a dead job again under its own identity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropDeadLetter(self, request, context):
+        """DropDeadLetter forgets one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyQuotas(self, request, context):
+        """VerifyQuotas checks the invariants of holds, ledger and usage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccounts(self, request, context):
+        """ListAccounts tells what tenants hold and have used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBreakers(self, request, context):
+        """ListBreakers tells the breakers of this orchestrator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +207,46 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.LookupJob,
                     request_deserializer=tether_dot_v1_dot_control__pb2.LookupJobRequest.FromString,
                     response_serializer=tether_dot_v1_dot_control__pb2.LookupJobResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=tether_dot_v1_dot_control__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_control__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=tether_dot_v1_dot_control__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_control__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'AnalyzeDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnalyzeDeadLetters,
+                    request_deserializer=tether_dot_v1_dot_control__pb2.AnalyzeDeadLettersRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_control__pb2.AnalyzeDeadLettersResponse.SerializeToString,
+            ),
+            'RequeueDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequeueDeadLetter,
+                    request_deserializer=tether_dot_v1_dot_control__pb2.RequeueDeadLetterRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_control__pb2.RequeueDeadLetterResponse.SerializeToString,
+            ),
+            'DropDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropDeadLetter,
+                    request_deserializer=tether_dot_v1_dot_control__pb2.DropDeadLetterRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_control__pb2.DropDeadLetterResponse.SerializeToString,
+            ),
+            'VerifyQuotas': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyQuotas,
+                    request_deserializer=tether_dot_v1_dot_control__pb2.VerifyQuotasRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_control__pb2.VerifyQuotasResponse.SerializeToString,
+            ),
+            'ListAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccounts,
+                    request_deserializer=tether_dot_v1_dot_control__pb2.ListAccountsRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_control__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'ListBreakers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBreakers,
+                    request_deserializer=tether_dot_v1_dot_control__pb2.ListBreakersRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_control__pb2.ListBreakersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +358,222 @@ class ControlService(object):
             '/tether.v1.ControlService/LookupJob',
             tether_dot_v1_dot_control__pb2.LookupJobRequest.SerializeToString,
             tether_dot_v1_dot_control__pb2.LookupJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.ControlService/ListDeadLetters',
+            tether_dot_v1_dot_control__pb2.ListDeadLettersRequest.SerializeToString,
+            tether_dot_v1_dot_control__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.ControlService/GetDeadLetter',
+            tether_dot_v1_dot_control__pb2.GetDeadLetterRequest.SerializeToString,
+            tether_dot_v1_dot_control__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnalyzeDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.ControlService/AnalyzeDeadLetters',
+            tether_dot_v1_dot_control__pb2.AnalyzeDeadLettersRequest.SerializeToString,
+            tether_dot_v1_dot_control__pb2.AnalyzeDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequeueDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.ControlService/RequeueDeadLetter',
+            tether_dot_v1_dot_control__pb2.RequeueDeadLetterRequest.SerializeToString,
+            tether_dot_v1_dot_control__pb2.RequeueDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.ControlService/DropDeadLetter',
+            tether_dot_v1_dot_control__pb2.DropDeadLetterRequest.SerializeToString,
+            tether_dot_v1_dot_control__pb2.DropDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyQuotas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.ControlService/VerifyQuotas',
+            tether_dot_v1_dot_control__pb2.VerifyQuotasRequest.SerializeToString,
+            tether_dot_v1_dot_control__pb2.VerifyQuotasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.ControlService/ListAccounts',
+            tether_dot_v1_dot_control__pb2.ListAccountsRequest.SerializeToString,
+            tether_dot_v1_dot_control__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBreakers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.ControlService/ListBreakers',
+            tether_dot_v1_dot_control__pb2.ListBreakersRequest.SerializeToString,
+            tether_dot_v1_dot_control__pb2.ListBreakersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,22 @@ class ControlServiceStub:
     """ListJobs returns jobs, newest first."""
     LookupJob: _grpc.UnaryUnaryMultiCallable[_control_pb2.LookupJobRequest, _control_pb2.LookupJobResponse]
     """LookupJob returns one job of any tenant the caller may see."""
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListDeadLettersRequest, _control_pb2.ListDeadLettersResponse]
+    """ListDeadLetters lists dead letters, newest first."""
+    GetDeadLetter: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetDeadLetterRequest, _control_pb2.GetDeadLetterResponse]
+    """GetDeadLetter returns one with its attempts and, where kept, its request."""
+    AnalyzeDeadLetters: _grpc.UnaryUnaryMultiCallable[_control_pb2.AnalyzeDeadLettersRequest, _control_pb2.AnalyzeDeadLettersResponse]
+    """AnalyzeDeadLetters groups them."""
+    RequeueDeadLetter: _grpc.UnaryUnaryMultiCallable[_control_pb2.RequeueDeadLetterRequest, _control_pb2.RequeueDeadLetterResponse]
+    """RequeueDeadLetter runs a dead job again under its own identity."""
+    DropDeadLetter: _grpc.UnaryUnaryMultiCallable[_control_pb2.DropDeadLetterRequest, _control_pb2.DropDeadLetterResponse]
+    """DropDeadLetter forgets one."""
+    VerifyQuotas: _grpc.UnaryUnaryMultiCallable[_control_pb2.VerifyQuotasRequest, _control_pb2.VerifyQuotasResponse]
+    """VerifyQuotas checks the invariants of holds, ledger and usage."""
+    ListAccounts: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListAccountsRequest, _control_pb2.ListAccountsResponse]
+    """ListAccounts tells what tenants hold and have used."""
+    ListBreakers: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListBreakersRequest, _control_pb2.ListBreakersResponse]
+    """ListBreakers tells the breakers of this orchestrator."""
 
 @_typing.type_check_only
 class ControlServiceAsyncStub(ControlServiceStub):
@@ -55,6 +71,22 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """ListJobs returns jobs, newest first."""
     LookupJob: _aio.UnaryUnaryMultiCallable[_control_pb2.LookupJobRequest, _control_pb2.LookupJobResponse]  # type: ignore[assignment]
     """LookupJob returns one job of any tenant the caller may see."""
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_control_pb2.ListDeadLettersRequest, _control_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """ListDeadLetters lists dead letters, newest first."""
+    GetDeadLetter: _aio.UnaryUnaryMultiCallable[_control_pb2.GetDeadLetterRequest, _control_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
+    """GetDeadLetter returns one with its attempts and, where kept, its request."""
+    AnalyzeDeadLetters: _aio.UnaryUnaryMultiCallable[_control_pb2.AnalyzeDeadLettersRequest, _control_pb2.AnalyzeDeadLettersResponse]  # type: ignore[assignment]
+    """AnalyzeDeadLetters groups them."""
+    RequeueDeadLetter: _aio.UnaryUnaryMultiCallable[_control_pb2.RequeueDeadLetterRequest, _control_pb2.RequeueDeadLetterResponse]  # type: ignore[assignment]
+    """RequeueDeadLetter runs a dead job again under its own identity."""
+    DropDeadLetter: _aio.UnaryUnaryMultiCallable[_control_pb2.DropDeadLetterRequest, _control_pb2.DropDeadLetterResponse]  # type: ignore[assignment]
+    """DropDeadLetter forgets one."""
+    VerifyQuotas: _aio.UnaryUnaryMultiCallable[_control_pb2.VerifyQuotasRequest, _control_pb2.VerifyQuotasResponse]  # type: ignore[assignment]
+    """VerifyQuotas checks the invariants of holds, ledger and usage."""
+    ListAccounts: _aio.UnaryUnaryMultiCallable[_control_pb2.ListAccountsRequest, _control_pb2.ListAccountsResponse]  # type: ignore[assignment]
+    """ListAccounts tells what tenants hold and have used."""
+    ListBreakers: _aio.UnaryUnaryMultiCallable[_control_pb2.ListBreakersRequest, _control_pb2.ListBreakersResponse]  # type: ignore[assignment]
+    """ListBreakers tells the breakers of this orchestrator."""
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     """ControlService shows workers and jobs."""
@@ -90,5 +122,69 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.LookupJobResponse, _abc.Awaitable[_control_pb2.LookupJobResponse]]:
         """LookupJob returns one job of any tenant the caller may see."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _control_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListDeadLettersResponse, _abc.Awaitable[_control_pb2.ListDeadLettersResponse]]:
+        """ListDeadLetters lists dead letters, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: _control_pb2.GetDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.GetDeadLetterResponse, _abc.Awaitable[_control_pb2.GetDeadLetterResponse]]:
+        """GetDeadLetter returns one with its attempts and, where kept, its request."""
+
+    @_abc_1.abstractmethod
+    def AnalyzeDeadLetters(
+        self,
+        request: _control_pb2.AnalyzeDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.AnalyzeDeadLettersResponse, _abc.Awaitable[_control_pb2.AnalyzeDeadLettersResponse]]:
+        """AnalyzeDeadLetters groups them."""
+
+    @_abc_1.abstractmethod
+    def RequeueDeadLetter(
+        self,
+        request: _control_pb2.RequeueDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RequeueDeadLetterResponse, _abc.Awaitable[_control_pb2.RequeueDeadLetterResponse]]:
+        """RequeueDeadLetter runs a dead job again under its own identity."""
+
+    @_abc_1.abstractmethod
+    def DropDeadLetter(
+        self,
+        request: _control_pb2.DropDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DropDeadLetterResponse, _abc.Awaitable[_control_pb2.DropDeadLetterResponse]]:
+        """DropDeadLetter forgets one."""
+
+    @_abc_1.abstractmethod
+    def VerifyQuotas(
+        self,
+        request: _control_pb2.VerifyQuotasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.VerifyQuotasResponse, _abc.Awaitable[_control_pb2.VerifyQuotasResponse]]:
+        """VerifyQuotas checks the invariants of holds, ledger and usage."""
+
+    @_abc_1.abstractmethod
+    def ListAccounts(
+        self,
+        request: _control_pb2.ListAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListAccountsResponse, _abc.Awaitable[_control_pb2.ListAccountsResponse]]:
+        """ListAccounts tells what tenants hold and have used."""
+
+    @_abc_1.abstractmethod
+    def ListBreakers(
+        self,
+        request: _control_pb2.ListBreakersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListBreakersResponse, _abc.Awaitable[_control_pb2.ListBreakersResponse]]:
+        """ListBreakers tells the breakers of this orchestrator."""
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -116,6 +116,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED: too many wrong keys from this source; RetryInfo says when."""
     ERROR_REASON_UNREACHABLE: _ErrorReason.ValueType  # 46
     """UNAVAILABLE: the peer does not answer."""
+    ERROR_REASON_POISON: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION: the job cannot succeed and stands in the dead letters; it killed or failed worker after worker."""
+    ERROR_REASON_POLICY_FORBIDS: _ErrorReason.ValueType  # 48
+    """PERMISSION_DENIED: a policy forbids it; the message names the rule."""
+    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 49
+    """INVALID_ARGUMENT: the cursor is malformed, of another job, or ahead of what the job has come to."""
+    ERROR_REASON_SCHEMA_INVALID: _ErrorReason.ValueType  # 50
+    """INVALID_ARGUMENT: the schema or regex is malformed, unsupported, or no text can satisfy it."""
+    ERROR_REASON_STORE_UNUSABLE: _ErrorReason.ValueType  # 51
+    """FAILED_PRECONDITION: the store is of a newer Tether, another network, or was fenced off by a promotion."""
+    ERROR_REASON_STORE_CORRUPT: _ErrorReason.ValueType  # 52
+    """DATA_LOSS: rows of the store contradict each other."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names why a call failed. On the wire it stands in google.rpc.ErrorInfo without its prefix, domain `tether`."""
@@ -214,4 +226,16 @@ ERROR_REASON_TOO_MANY_ATTEMPTS: ErrorReason.ValueType  # 45
 """UNAUTHENTICATED: too many wrong keys from this source; RetryInfo says when."""
 ERROR_REASON_UNREACHABLE: ErrorReason.ValueType  # 46
 """UNAVAILABLE: the peer does not answer."""
+ERROR_REASON_POISON: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION: the job cannot succeed and stands in the dead letters; it killed or failed worker after worker."""
+ERROR_REASON_POLICY_FORBIDS: ErrorReason.ValueType  # 48
+"""PERMISSION_DENIED: a policy forbids it; the message names the rule."""
+ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 49
+"""INVALID_ARGUMENT: the cursor is malformed, of another job, or ahead of what the job has come to."""
+ERROR_REASON_SCHEMA_INVALID: ErrorReason.ValueType  # 50
+"""INVALID_ARGUMENT: the schema or regex is malformed, unsupported, or no text can satisfy it."""
+ERROR_REASON_STORE_UNUSABLE: ErrorReason.ValueType  # 51
+"""FAILED_PRECONDITION: the store is of a newer Tether, another network, or was fenced off by a promotion."""
+ERROR_REASON_STORE_CORRUPT: ErrorReason.ValueType  # 52
+"""DATA_LOSS: rows of the store contradict each other."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

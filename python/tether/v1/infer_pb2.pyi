@@ -39,6 +39,8 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     """Ended by Cancel."""
     JOB_STATE_ABANDONED: _JobState.ValueType  # 5
     """Nobody reads it and nobody runs it; a repeat of its key runs it again."""
+    JOB_STATE_DEAD: _JobState.ValueType  # 6
+    """It cannot succeed; it stands in the dead letters with its attempts and reasons."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """JobState is where a job stands."""
@@ -55,6 +57,8 @@ JOB_STATE_CANCELLED: JobState.ValueType  # 4
 """Ended by Cancel."""
 JOB_STATE_ABANDONED: JobState.ValueType  # 5
 """Nobody reads it and nobody runs it; a repeat of its key runs it again."""
+JOB_STATE_DEAD: JobState.ValueType  # 6
+"""It cannot succeed; it stands in the dead letters with its attempts and reasons."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
@@ -1242,6 +1246,9 @@ class Infer(_message.Message):
         STARTED_AT_FIELD_NUMBER: _builtins.int
         ENDED_AT_FIELD_NUMBER: _builtins.int
         COMPLETE_FIELD_NUMBER: _builtins.int
+        ATTEMPTS_FIELD_NUMBER: _builtins.int
+        CONTINUITY_FIELD_NUMBER: _builtins.int
+        PATH_FIELD_NUMBER: _builtins.int
         network_id: _builtins.bytes
         """Network, 32 bytes."""
         job_id: _builtins.bytes
@@ -1272,6 +1279,12 @@ class Infer(_message.Message):
         """Why it ended."""
         complete: _builtins.bool
         """Outcome: true for an answer that is whole, false for one that was cut off and is settled as far as it went."""
+        attempts: _builtins.int
+        """Attempts made, this one among them, from 1."""
+        continuity: Global___Infer.Continuity.ValueType
+        """How this attempt continued the one before."""
+        path: Global___Infer.Path.ValueType
+        """Way of the chunks."""
         @_builtins.property
         def adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Infer.AdapterRef]:
             """Adapters that were applied."""
@@ -1330,10 +1343,13 @@ class Infer(_message.Message):
             started_at: _timestamp_pb2.Timestamp | None = ...,
             ended_at: _timestamp_pb2.Timestamp | None = ...,
             complete: _builtins.bool = ...,
+            attempts: _builtins.int = ...,
+            continuity: Global___Infer.Continuity.ValueType = ...,
+            path: Global___Infer.Path.ValueType = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "end", b"end", "ended_at", b"ended_at", "parameters", b"parameters", "started_at", b"started_at", "usage", b"usage"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "complete", b"complete", "correlation_id", b"correlation_id", "degraded", b"degraded", "end", b"end", "ended_at", b"ended_at", "epoch", b"epoch", "fingerprint", b"fingerprint", "finish_reason", b"finish_reason", "handed", b"handed", "input_commitment", b"input_commitment", "job_id", b"job_id", "model_digest", b"model_digest", "model_id", b"model_id", "network_id", b"network_id", "output_commitment", b"output_commitment", "parameters", b"parameters", "started_at", b"started_at", "tenant_id", b"tenant_id", "usage", b"usage", "version", b"version", "worker_id", b"worker_id", "worker_incarnation", b"worker_incarnation"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "attempts", b"attempts", "complete", b"complete", "continuity", b"continuity", "correlation_id", b"correlation_id", "degraded", b"degraded", "end", b"end", "ended_at", b"ended_at", "epoch", b"epoch", "fingerprint", b"fingerprint", "finish_reason", b"finish_reason", "handed", b"handed", "input_commitment", b"input_commitment", "job_id", b"job_id", "model_digest", b"model_digest", "model_id", b"model_id", "network_id", b"network_id", "output_commitment", b"output_commitment", "parameters", b"parameters", "path", b"path", "started_at", b"started_at", "tenant_id", b"tenant_id", "usage", b"usage", "version", b"version", "worker_id", b"worker_id", "worker_incarnation", b"worker_incarnation"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1415,6 +1431,9 @@ class Job(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    REQUEUES_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Job's id, 32 hex digits."""
     tenant_id: _builtins.str
@@ -1439,6 +1458,12 @@ class Job(_message.Message):
     """Reason and message where it failed."""
     finish_reason: Global___Infer.FinishReason.ValueType
     """Why it ended."""
+    attempts: _builtins.int
+    """Attempts made."""
+    requeues: _builtins.int
+    """How often it was taken back out of the dead letters."""
+    cost_micros: _builtins.int
+    """Cost so far in millionths of the network's unit of account."""
     @_builtins.property
     def usage(self) -> Global___Infer.Usage:
         """What it used so far, as settled."""
@@ -1479,14 +1504,63 @@ class Job(_message.Message):
         receipt: Global___Infer.Receipt | None = ...,
         answer: Global___Infer.Payload | None = ...,
         finish_reason: Global___Infer.FinishReason.ValueType = ...,
+        attempts: _builtins.int = ...,
+        requeues: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "created_at", b"created_at", "ended_at", b"ended_at", "receipt", b"receipt", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "correlation_id", b"correlation_id", "created_at", b"created_at", "ended_at", b"ended_at", "epoch", b"epoch", "error", b"error", "finish_reason", b"finish_reason", "held_tokens", b"held_tokens", "model_id", b"model_id", "name", b"name", "receipt", b"receipt", "retry_token", b"retry_token", "state", b"state", "tenant_id", b"tenant_id", "usage", b"usage", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "attempts", b"attempts", "correlation_id", b"correlation_id", "cost_micros", b"cost_micros", "created_at", b"created_at", "ended_at", b"ended_at", "epoch", b"epoch", "error", b"error", "finish_reason", b"finish_reason", "held_tokens", b"held_tokens", "model_id", b"model_id", "name", b"name", "receipt", b"receipt", "requeues", b"requeues", "retry_token", b"retry_token", "state", b"state", "tenant_id", b"tenant_id", "usage", b"usage", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class ResumeRequest(_message.Message):
+    """ResumeRequest names a job, and the place that its reader has reached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTINUATION_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    RETRY_TOKEN_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    continuation: _builtins.bytes
+    """`continuation` of the last chunk that was received; empty reads from position 0 and needs the job's name."""
+    job_id: _builtins.str
+    """Job's id, 32 hex digits; or empty."""
+    correlation_id: _builtins.str
+    """Correlation id of the job's key; or empty."""
+    retry_token: _builtins.str
+    """Retry token of the job's key, where it had one."""
+    @_builtins.property
+    def request(self) -> Global___Infer.Request:
+        """The request again, as it was sent: with it a job whose driver and worker are both gone runs again. Its hash must match."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Time to wait for the end; unset is the gateway's default."""
+
+    def __init__(
+        self,
+        *,
+        continuation: _builtins.bytes = ...,
+        job_id: _builtins.str = ...,
+        correlation_id: _builtins.str = ...,
+        retry_token: _builtins.str = ...,
+        request: Global___Infer.Request | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuation", b"continuation", "correlation_id", b"correlation_id", "job_id", b"job_id", "request", b"request", "retry_token", b"retry_token", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRequest: _TypeAlias = ResumeRequest  # noqa: Y015
 
 @_typing.final
 class CancelRequest(_message.Message):

@@ -40,6 +40,11 @@ class InferenceServiceStub(object):
                 request_serializer=tether_dot_v1_dot_infer__pb2.Infer.Request.SerializeToString,
                 response_deserializer=tether_dot_v1_dot_infer__pb2.Infer.Chunk.FromString,
                 _registered_method=True)
+        self.Resume = channel.unary_stream(
+                '/tether.v1.InferenceService/Resume',
+                request_serializer=tether_dot_v1_dot_infer__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_infer__pb2.Infer.Chunk.FromString,
+                _registered_method=True)
         self.Cancel = channel.unary_unary(
                 '/tether.v1.InferenceService/Cancel',
                 request_serializer=tether_dot_v1_dot_infer__pb2.CancelRequest.SerializeToString,
@@ -59,6 +64,13 @@ class InferenceServiceServicer(object):
     def Infer(self, request, context):
         """Infer runs a model and streams its answer from position 0. The last chunk has `done`; a stream without one did not
         finish, whatever else it looks like. A repeat of (tenant, correlation id, retry token) reads the same answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Resume reads a job on from where a reader was cut off, at any gateway of the region: no gap, no repeat, one end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +96,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
             'Infer': grpc.unary_stream_rpc_method_handler(
                     servicer.Infer,
                     request_deserializer=tether_dot_v1_dot_infer__pb2.Infer.Request.FromString,
+                    response_serializer=tether_dot_v1_dot_infer__pb2.Infer.Chunk.SerializeToString,
+            ),
+            'Resume': grpc.unary_stream_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=tether_dot_v1_dot_infer__pb2.ResumeRequest.FromString,
                     response_serializer=tether_dot_v1_dot_infer__pb2.Infer.Chunk.SerializeToString,
             ),
             'Cancel': grpc.unary_unary_rpc_method_handler(
@@ -124,6 +141,33 @@ class InferenceService(object):
             target,
             '/tether.v1.InferenceService/Infer',
             tether_dot_v1_dot_infer__pb2.Infer.Request.SerializeToString,
+            tether_dot_v1_dot_infer__pb2.Infer.Chunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tether.v1.InferenceService/Resume',
+            tether_dot_v1_dot_infer__pb2.ResumeRequest.SerializeToString,
             tether_dot_v1_dot_infer__pb2.Infer.Chunk.FromString,
             options,
             channel_credentials,

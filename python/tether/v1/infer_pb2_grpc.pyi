@@ -37,6 +37,8 @@ class InferenceServiceStub:
     """Infer runs a model and streams its answer from position 0. The last chunk has `done`; a stream without one did not
     finish, whatever else it looks like. A repeat of (tenant, correlation id, retry token) reads the same answer.
     """
+    Resume: _grpc.UnaryStreamMultiCallable[_infer_pb2.ResumeRequest, _infer_pb2.Infer.Chunk]
+    """Resume reads a job on from where a reader was cut off, at any gateway of the region: no gap, no repeat, one end."""
     Cancel: _grpc.UnaryUnaryMultiCallable[_infer_pb2.CancelRequest, _infer_pb2.CancelResponse]
     """Cancel ends a job for good. The first outcome that was written wins and is returned."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_infer_pb2.GetJobRequest, _infer_pb2.GetJobResponse]
@@ -51,6 +53,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Infer runs a model and streams its answer from position 0. The last chunk has `done`; a stream without one did not
     finish, whatever else it looks like. A repeat of (tenant, correlation id, retry token) reads the same answer.
     """
+    Resume: _aio.UnaryStreamMultiCallable[_infer_pb2.ResumeRequest, _infer_pb2.Infer.Chunk]  # type: ignore[assignment]
+    """Resume reads a job on from where a reader was cut off, at any gateway of the region: no gap, no repeat, one end."""
     Cancel: _aio.UnaryUnaryMultiCallable[_infer_pb2.CancelRequest, _infer_pb2.CancelResponse]  # type: ignore[assignment]
     """Cancel ends a job for good. The first outcome that was written wins and is returned."""
     GetJob: _aio.UnaryUnaryMultiCallable[_infer_pb2.GetJobRequest, _infer_pb2.GetJobResponse]  # type: ignore[assignment]
@@ -68,6 +72,14 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Infer runs a model and streams its answer from position 0. The last chunk has `done`; a stream without one did not
         finish, whatever else it looks like. A repeat of (tenant, correlation id, retry token) reads the same answer.
         """
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _infer_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_infer_pb2.Infer.Chunk], _abc.AsyncIterator[_infer_pb2.Infer.Chunk]]:
+        """Resume reads a job on from where a reader was cut off, at any gateway of the region: no gap, no repeat, one end."""
 
     @_abc_1.abstractmethod
     def Cancel(

@@ -92,6 +92,9 @@ class Link(_message.Message):
         COUNTER_FIELD_NUMBER: _builtins.int
         TOKEN_FIELD_NUMBER: _builtins.int
         REPORT_FIELD_NUMBER: _builtins.int
+        RELAY_TO_FIELD_NUMBER: _builtins.int
+        RELAYED_FOR_FIELD_NUMBER: _builtins.int
+        RELAYED_INCARNATION_FIELD_NUMBER: _builtins.int
         protocol: _builtins.int
         """Version of the link protocol, 1."""
         node_id: _builtins.str
@@ -104,6 +107,12 @@ class Link(_message.Message):
         """Node token that proves the speaker to the receiver; see identity.proto. Empty in the answer of a server that the
         caller already verified.
         """
+        relay_to: _builtins.str
+        """(to an orchestrator) Node id of the worker that this link is to be relayed to; empty for a link of its own."""
+        relayed_for: _builtins.str
+        """(from a relaying orchestrator) Node id of the gateway that speaks through it; empty for a link of its own."""
+        relayed_incarnation: _builtins.int
+        """Incarnation of that gateway."""
         @_builtins.property
         def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
             """Features that the speaker knows, such as `credit`, `reattach`; at most 32 slugs."""
@@ -122,10 +131,13 @@ class Link(_message.Message):
             counter: _builtins.int = ...,
             token: _builtins.bytes = ...,
             report: _health_pb2.Health.Report | None = ...,
+            relay_to: _builtins.str = ...,
+            relayed_for: _builtins.str = ...,
+            relayed_incarnation: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "features", b"features", "incarnation", b"incarnation", "node_id", b"node_id", "protocol", b"protocol", "report", b"report", "token", b"token"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "features", b"features", "incarnation", b"incarnation", "node_id", b"node_id", "protocol", b"protocol", "relay_to", b"relay_to", "relayed_for", b"relayed_for", "relayed_incarnation", b"relayed_incarnation", "report", b"report", "token", b"token"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,6 +157,9 @@ class Link(_message.Message):
         DETACH_GRACE_FIELD_NUMBER: _builtins.int
         ANSWER_BYTES_MAX_FIELD_NUMBER: _builtins.int
         CHAIN_STATE_FIELD_NUMBER: _builtins.int
+        HANDED_FIELD_NUMBER: _builtins.int
+        CONTINUITY_FIELD_NUMBER: _builtins.int
+        ATTEMPTS_FIELD_NUMBER: _builtins.int
         request: _builtins.bytes
         """Serialized Infer.Request as the client sent it."""
         ticket: _builtins.bytes
@@ -157,6 +172,10 @@ class Link(_message.Message):
         """Whether the end must carry the answer to the orchestrator when the worker commits (keyed jobs)."""
         chain_state: _builtins.bytes
         """State of the hash chain at `position`; empty at 0. At most 112 bytes."""
+        continuity: _infer_pb2.Infer.Continuity.ValueType
+        """How this attempt continues the one before; UNSPECIFIED for a first one. RERUN begins at position 0."""
+        attempts: _builtins.int
+        """Attempts made, this one among them, from 1."""
         @_builtins.property
         def position(self) -> _infer_pb2.Infer.Position:
             """Where to begin; 0 unless a prefix is handed over."""
@@ -173,6 +192,10 @@ class Link(_message.Message):
         def detach_grace(self) -> _duration_pb2.Duration:
             """How long to go on when the driver's link is gone."""
 
+        @_builtins.property
+        def handed(self) -> _containers.RepeatedCompositeFieldContainer[_infer_pb2.Infer.HandedPrefix]:
+            """Who made the prefix, in order; the receipt lists them."""
+
         def __init__(
             self,
             *,
@@ -186,10 +209,13 @@ class Link(_message.Message):
             detach_grace: _duration_pb2.Duration | None = ...,
             answer_bytes_max: _builtins.int = ...,
             chain_state: _builtins.bytes = ...,
+            handed: _abc.Iterable[_infer_pb2.Infer.HandedPrefix] | None = ...,
+            continuity: _infer_pb2.Infer.Continuity.ValueType = ...,
+            attempts: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["detach_grace", b"detach_grace", "position", b"position", "timeout", b"timeout"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes_max", b"answer_bytes_max", "chain_state", b"chain_state", "credit_bytes", b"credit_bytes", "detach_grace", b"detach_grace", "position", b"position", "prefix", b"prefix", "request", b"request", "ticket", b"ticket", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes_max", b"answer_bytes_max", "attempts", b"attempts", "chain_state", b"chain_state", "continuity", b"continuity", "credit_bytes", b"credit_bytes", "detach_grace", b"detach_grace", "handed", b"handed", "position", b"position", "prefix", b"prefix", "request", b"request", "ticket", b"ticket", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,6 +289,7 @@ class Link(_message.Message):
         ELSEWHERE_FIELD_NUMBER: _builtins.int
         RETRY_AFTER_FIELD_NUMBER: _builtins.int
         RECEIPT_FIELD_NUMBER: _builtins.int
+        HANDED_OVER_FIELD_NUMBER: _builtins.int
         code: _builtins.int
         """google.rpc code, 1 to 16."""
         reason: _builtins.str
@@ -271,6 +298,8 @@ class Link(_message.Message):
         """What happened, for people; at most 1 KiB."""
         elsewhere: _builtins.bool
         """Whether another worker may do better."""
+        handed_over: _builtins.bool
+        """Whether the attempt is handed over: its position stands, and another worker goes on from there (a drain)."""
         @_builtins.property
         def retry_after(self) -> _duration_pb2.Duration:
             """When to try again, where known."""
@@ -288,10 +317,11 @@ class Link(_message.Message):
             elsewhere: _builtins.bool = ...,
             retry_after: _duration_pb2.Duration | None = ...,
             receipt: _infer_pb2.Infer.Receipt | None = ...,
+            handed_over: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "retry_after", b"retry_after"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "elsewhere", b"elsewhere", "message", b"message", "reason", b"reason", "receipt", b"receipt", "retry_after", b"retry_after"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "elsewhere", b"elsewhere", "handed_over", b"handed_over", "message", b"message", "reason", b"reason", "receipt", b"receipt", "retry_after", b"retry_after"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,6 +37,12 @@ class _PlaceCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlaceCause
     """The worker refused the start."""
     PLACE_CAUSE_HANDED_OVER: _PlaceCause.ValueType  # 4
     """The worker drains and handed its jobs over."""
+    PLACE_CAUSE_FAILED: _PlaceCause.ValueType  # 5
+    """The attempt failed on its worker."""
+    PLACE_CAUSE_TAKE_OVER: _PlaceCause.ValueType  # 6
+    """The driver is gone, and a reader takes over."""
+    PLACE_CAUSE_HEDGE: _PlaceCause.ValueType  # 7
+    """The first chunk is late."""
 
 class PlaceCause(_PlaceCause, metaclass=_PlaceCauseEnumTypeWrapper):
     """PlaceCause says why a place is asked for."""
@@ -51,6 +57,12 @@ PLACE_CAUSE_REFUSED: PlaceCause.ValueType  # 3
 """The worker refused the start."""
 PLACE_CAUSE_HANDED_OVER: PlaceCause.ValueType  # 4
 """The worker drains and handed its jobs over."""
+PLACE_CAUSE_FAILED: PlaceCause.ValueType  # 5
+"""The attempt failed on its worker."""
+PLACE_CAUSE_TAKE_OVER: PlaceCause.ValueType  # 6
+"""The driver is gone, and a reader takes over."""
+PLACE_CAUSE_HEDGE: PlaceCause.ValueType  # 7
+"""The first chunk is late."""
 Global___PlaceCause: _TypeAlias = PlaceCause  # noqa: Y015
 
 @_typing.final
@@ -75,6 +87,8 @@ class Header(_message.Message):
     ON_DISCONNECT_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     PREFIX_HASHES_FIELD_NUMBER: _builtins.int
+    PREVIOUS_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Tenant that pays, from the key."""
     model_id: _builtins.str
@@ -99,6 +113,10 @@ class Header(_message.Message):
     """What happens when the client goes away; never unspecified here."""
     path: _infer_pb2.Infer.Path.ValueType
     """Path the client wishes for."""
+    previous_attempts: _builtins.int
+    """Attempts that the client made before this one (`grpc-previous-rpc-attempts`, `x-stainless-retry-count`)."""
+    sealed: _builtins.bool
+    """Whether the input is sealed."""
     @_builtins.property
     def parameters(self) -> _infer_pb2.Infer.Parameters:
         """Parameters as sent."""
@@ -134,10 +152,12 @@ class Header(_message.Message):
         on_disconnect: _infer_pb2.Infer.OnDisconnect.ValueType = ...,
         path: _infer_pb2.Infer.Path.ValueType = ...,
         prefix_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        previous_attempts: _builtins.int = ...,
+        sealed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "correlation_id", b"correlation_id", "input_bytes", b"input_bytes", "input_tokens_max", b"input_tokens_max", "keyed", b"keyed", "model_id", b"model_id", "on_disconnect", b"on_disconnect", "parameters", b"parameters", "path", b"path", "prefix_hashes", b"prefix_hashes", "priority", b"priority", "request_hash", b"request_hash", "retry_token", b"retry_token", "tenant_id", b"tenant_id", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "correlation_id", b"correlation_id", "input_bytes", b"input_bytes", "input_tokens_max", b"input_tokens_max", "keyed", b"keyed", "model_id", b"model_id", "on_disconnect", b"on_disconnect", "parameters", b"parameters", "path", b"path", "prefix_hashes", b"prefix_hashes", "previous_attempts", b"previous_attempts", "priority", b"priority", "request_hash", b"request_hash", "retry_token", b"retry_token", "sealed", b"sealed", "tenant_id", b"tenant_id", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,12 +174,21 @@ class PlaceRequest(_message.Message):
     AFTER_EPOCH_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    RACE_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     session_id: _builtins.bytes
     """Gateway session that will drive the job: 16 bytes."""
     after_epoch: _builtins.int
     """Attempt that the caller knows of; 0 for a new job. Compared with the row."""
     cause: Global___PlaceCause.ValueType
     """Why another attempt is asked for."""
+    race: _builtins.bool
+    """Races the attempt `after_epoch` instead of replacing it; both live until the driver accepts a first chunk."""
+    fingerprint: _builtins.bytes
+    """Engine fingerprint that the accepted prefix was made with, 32 bytes: an equal one is preferred; or empty."""
+    error: _builtins.str
+    """Reason and message of the attempt that ended, for the dead letters; at most 1 KiB."""
     @_builtins.property
     def header(self) -> Global___Header:
         """The request without its input."""
@@ -176,10 +205,13 @@ class PlaceRequest(_message.Message):
         after_epoch: _builtins.int = ...,
         cause: Global___PlaceCause.ValueType = ...,
         position: _infer_pb2.Infer.Position | None = ...,
+        race: _builtins.bool = ...,
+        fingerprint: _builtins.bytes = ...,
+        error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_epoch", b"after_epoch", "cause", b"cause", "header", b"header", "position", b"position", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_epoch", b"after_epoch", "cause", b"cause", "error", b"error", "fingerprint", b"fingerprint", "header", b"header", "position", b"position", "race", b"race", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -240,6 +272,14 @@ class Placed(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    RELAY_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    CONTINUITY_FIELD_NUMBER: _builtins.int
+    HEDGE_AFTER_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    RETAIN_FIELD_NUMBER: _builtins.int
+    WITHOUT_STORE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Attempt, from 1."""
     ticket: _builtins.bytes
@@ -250,6 +290,18 @@ class Placed(_message.Message):
     """Version that runs."""
     model_digest: _builtins.bytes
     """SHA-256 of its manifest, 32 bytes."""
+    attempts: _builtins.int
+    """Attempts made, this one among them."""
+    fingerprint: _builtins.bytes
+    """Fingerprint of the worker's engine, 32 bytes; empty where it is not loaded yet."""
+    continuity: _infer_pb2.Infer.Continuity.ValueType
+    """What that engine can do with an answer that another began."""
+    seed: _builtins.int
+    """Seed of the sampler."""
+    retain: _builtins.bool
+    """Whether the request is to be deposited when the job is dead."""
+    without_store: _builtins.bool
+    """The job runs from leased quota while the store is gone; it is settled later."""
     @_builtins.property
     def worker(self) -> Global___WorkerAddress:
         """Where it runs."""
@@ -257,6 +309,14 @@ class Placed(_message.Message):
     @_builtins.property
     def degraded(self) -> _infer_pb2.Infer.Degraded:
         """What runs in place of what was asked, when degraded."""
+
+    @_builtins.property
+    def relay(self) -> Global___WorkerAddress:
+        """Orchestrator that relays the chunks; unset on the direct path."""
+
+    @_builtins.property
+    def hedge_after(self) -> _duration_pb2.Duration:
+        """When a first chunk may be raced by a second attempt; unset for never."""
 
     def __init__(
         self,
@@ -268,10 +328,18 @@ class Placed(_message.Message):
         version: _builtins.str = ...,
         model_digest: _builtins.bytes = ...,
         degraded: _infer_pb2.Infer.Degraded | None = ...,
+        relay: Global___WorkerAddress | None = ...,
+        attempts: _builtins.int = ...,
+        fingerprint: _builtins.bytes = ...,
+        continuity: _infer_pb2.Infer.Continuity.ValueType = ...,
+        hedge_after: _duration_pb2.Duration | None = ...,
+        seed: _builtins.int = ...,
+        retain: _builtins.bool = ...,
+        without_store: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "hedge_after", b"hedge_after", "relay", b"relay", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "epoch", b"epoch", "model_digest", b"model_digest", "model_id", b"model_id", "ticket", b"ticket", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "continuity", b"continuity", "degraded", b"degraded", "epoch", b"epoch", "fingerprint", b"fingerprint", "hedge_after", b"hedge_after", "model_digest", b"model_digest", "model_id", b"model_id", "relay", b"relay", "retain", b"retain", "seed", b"seed", "ticket", b"ticket", "version", b"version", "without_store", b"without_store", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -288,6 +356,7 @@ class Joined(_message.Message):
     MODEL_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    RELAY_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Attempt, from 1."""
     model_id: _builtins.str
@@ -300,6 +369,10 @@ class Joined(_message.Message):
     def worker(self) -> Global___WorkerAddress:
         """Where it runs."""
 
+    @_builtins.property
+    def relay(self) -> Global___WorkerAddress:
+        """Orchestrator that relays the chunks; unset on the direct path."""
+
     def __init__(
         self,
         *,
@@ -308,10 +381,11 @@ class Joined(_message.Message):
         model_id: _builtins.str = ...,
         version: _builtins.str = ...,
         model_digest: _builtins.bytes = ...,
+        relay: Global___WorkerAddress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["relay", b"relay", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "model_digest", b"model_digest", "model_id", b"model_id", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "model_digest", b"model_digest", "model_id", b"model_id", "relay", b"relay", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,8 +399,11 @@ class Ended(_message.Message):
 
     JOB_FIELD_NUMBER: _builtins.int
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    RETAIN_FIELD_NUMBER: _builtins.int
     model_digest: _builtins.bytes
     """SHA-256 of the model's manifest, 32 bytes."""
+    retain: _builtins.bool
+    """Whether the caller should deposit the request: the job has just died, and policy keeps it."""
     @_builtins.property
     def job(self) -> _infer_pb2.Job:
         """The job, with receipt and, where kept, the answer."""
@@ -336,10 +413,11 @@ class Ended(_message.Message):
         *,
         job: _infer_pb2.Job | None = ...,
         model_digest: _builtins.bytes = ...,
+        retain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "model_digest", b"model_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "model_digest", b"model_digest", "retain", b"retain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,6 +508,9 @@ class TicketBody(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     KEYED_FIELD_NUMBER: _builtins.int
     ADAPTERS_FIELD_NUMBER: _builtins.int
+    RACED_FIELD_NUMBER: _builtins.int
+    ALONE_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     network_id: _builtins.bytes
     """Network, 32 bytes."""
     job_id: _builtins.bytes
@@ -462,6 +543,12 @@ class TicketBody(_message.Message):
     """How long it is valid, seconds: 120."""
     keyed: _builtins.bool
     """Whether the client named the job."""
+    raced: _builtins.bool
+    """Whether another attempt of the job may run at the same time: then only the driver completes it."""
+    alone: _builtins.bool
+    """Whether the job must run with no other beside it: it may be what killed its workers."""
+    attempts: _builtins.int
+    """Attempts made, this one among them."""
     @_builtins.property
     def parameters(self) -> _infer_pb2.Infer.Parameters:
         """Parameters as they run: defaults filled in, seed set."""
@@ -496,10 +583,13 @@ class TicketBody(_message.Message):
         degraded: _infer_pb2.Infer.Degraded | None = ...,
         keyed: _builtins.bool = ...,
         adapters: _abc.Iterable[_infer_pb2.Infer.AdapterRef] | None = ...,
+        raced: _builtins.bool = ...,
+        alone: _builtins.bool = ...,
+        attempts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "correlation_id", b"correlation_id", "degraded", b"degraded", "driver_id", b"driver_id", "epoch", b"epoch", "issued_at_ms", b"issued_at_ms", "job_id", b"job_id", "keyed", b"keyed", "model_digest", b"model_digest", "model_id", b"model_id", "network_id", b"network_id", "parameters", b"parameters", "path", b"path", "request_hash", b"request_hash", "tenant_id", b"tenant_id", "valid_s", b"valid_s", "version", b"version", "worker_id", b"worker_id", "worker_incarnation", b"worker_incarnation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "alone", b"alone", "attempts", b"attempts", "correlation_id", b"correlation_id", "degraded", b"degraded", "driver_id", b"driver_id", "epoch", b"epoch", "issued_at_ms", b"issued_at_ms", "job_id", b"job_id", "keyed", b"keyed", "model_digest", b"model_digest", "model_id", b"model_id", "network_id", b"network_id", "parameters", b"parameters", "path", b"path", "raced", b"raced", "request_hash", b"request_hash", "tenant_id", b"tenant_id", "valid_s", b"valid_s", "version", b"version", "worker_id", b"worker_id", "worker_incarnation", b"worker_incarnation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -523,7 +613,7 @@ class CompleteRequest(_message.Message):
     epoch: _builtins.int
     """Attempt that ended it."""
     outcome: _infer_pb2.JobState.ValueType
-    """DONE, FAILED, CANCELLED or ABANDONED."""
+    """DONE, FAILED, CANCELLED, ABANDONED or DEAD."""
     answer: _builtins.bytes
     """Answer of a keyed job: a serialized Infer.Payload of at most 256 KiB; empty when longer."""
     error: _builtins.str
@@ -563,8 +653,11 @@ class CompleteResponse(_message.Message):
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_FIELD_NUMBER: _builtins.int
     outcome: _infer_pb2.JobState.ValueType
     """The outcome that was written first."""
+    settlement: _infer_pb2.Infer.Settlement.ValueType
+    """Whether the outcome is in the store, or journaled until it is back."""
     @_builtins.property
     def job(self) -> _infer_pb2.Job:
         """The job as it stands."""
@@ -574,14 +667,79 @@ class CompleteResponse(_message.Message):
         *,
         outcome: _infer_pb2.JobState.ValueType = ...,
         job: _infer_pb2.Job | None = ...,
+        settlement: _infer_pb2.Infer.Settlement.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "outcome", b"outcome", "settlement", b"settlement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompleteResponse: _TypeAlias = CompleteResponse  # noqa: Y015
+
+@_typing.final
+class DepositRequest(_message.Message):
+    """DepositRequest hands over what a dead letter keeps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    PEER_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.bytes
+    """Job, 16 bytes; empty for a frame that names none."""
+    epoch: _builtins.int
+    """Attempt; 0 where none is known."""
+    request: _builtins.bytes
+    """Serialized Infer.Request as the client sent it; empty for a frame."""
+    frame: _builtins.bytes
+    """First bytes of the frame, at most 4,096; empty for a request."""
+    error: _builtins.str
+    """What is wrong with the frame: a reason from ErrorReason, a colon and a message, at most 1 KiB."""
+    peer_id: _builtins.str
+    """Node id of whoever sent the frame."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.bytes = ...,
+        epoch: _builtins.int = ...,
+        request: _builtins.bytes = ...,
+        frame: _builtins.bytes = ...,
+        error: _builtins.str = ...,
+        peer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "error", b"error", "frame", b"frame", "job_id", b"job_id", "peer_id", b"peer_id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepositRequest: _TypeAlias = DepositRequest  # noqa: Y015
+
+@_typing.final
+class DepositResponse(_message.Message):
+    """DepositResponse says that it is kept, or need not be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEPT_FIELD_NUMBER: _builtins.int
+    kept: _builtins.bool
+    """Whether it is kept: false where policy or limits say otherwise."""
+    def __init__(
+        self,
+        *,
+        kept: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepositResponse: _TypeAlias = DepositResponse  # noqa: Y015
 
 @_typing.final
 class SessionRequest(_message.Message):
@@ -594,6 +752,7 @@ class SessionRequest(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     BEAT_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    DEMANDS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.bytes
     """Session, 16 bytes, drawn at the gateway's start; the same at every orchestrator."""
     node_id: _builtins.str
@@ -604,6 +763,10 @@ class SessionRequest(_message.Message):
     """Number of this beat, from 1."""
     leaving: _builtins.bool
     """The gateway is leaving; its jobs may be taken over at once."""
+    @_builtins.property
+    def demands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Demand]:
+        """Requests offered since the last beat by tenants that have a limit; at most 256, the most asked for first."""
+
     def __init__(
         self,
         *,
@@ -612,14 +775,67 @@ class SessionRequest(_message.Message):
         incarnation: _builtins.int = ...,
         beat: _builtins.int = ...,
         leaving: _builtins.bool = ...,
+        demands: _abc.Iterable[Global___Demand] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "incarnation", b"incarnation", "leaving", b"leaving", "node_id", b"node_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "demands", b"demands", "incarnation", b"incarnation", "leaving", b"leaving", "node_id", b"node_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionRequest: _TypeAlias = SessionRequest  # noqa: Y015
+
+@_typing.final
+class Demand(_message.Message):
+    """Demand is what a tenant asked of a gateway."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Tenant."""
+    requests: _builtins.int
+    """Requests since the last beat, refused ones too."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        requests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Demand: _TypeAlias = Demand  # noqa: Y015
+
+@_typing.final
+class Share(_message.Message):
+    """Share is a gateway's part of a tenant's limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Tenant."""
+    requests_per_minute: _builtins.float
+    """Requests per minute that this gateway may let through."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        requests_per_minute: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests_per_minute", b"requests_per_minute", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Share: _TypeAlias = Share  # noqa: Y015
 
 @_typing.final
 class SessionResponse(_message.Message):
@@ -634,6 +850,7 @@ class SessionResponse(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     BREAKER_FIELD_NUMBER: _builtins.int
     REVOCATIONS_FIELD_NUMBER: _builtins.int
+    DRIVE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def beat(self) -> Global___SessionBeat:
         """Answers a beat."""
@@ -662,6 +879,10 @@ class SessionResponse(_message.Message):
     def revocations(self) -> Global___Revocations:
         """Nodes or keys are no longer to be trusted."""
 
+    @_builtins.property
+    def drive(self) -> Global___Drive:
+        """A job to drive without a client: it was taken back out of the dead letters."""
+
     def __init__(
         self,
         *,
@@ -672,12 +893,13 @@ class SessionResponse(_message.Message):
         drain: Global___OrchestratorDrain | None = ...,
         breaker: Global___BreakerHint | None = ...,
         revocations: Global___Revocations | None = ...,
+        drive: Global___Drive | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "breaker", b"breaker", "drain", b"drain", "kind", b"kind", "new_epoch", b"new_epoch", "outcome", b"outcome", "revocations", b"revocations", "worker_lost", b"worker_lost"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "breaker", b"breaker", "drain", b"drain", "drive", b"drive", "kind", b"kind", "new_epoch", b"new_epoch", "outcome", b"outcome", "revocations", b"revocations", "worker_lost", b"worker_lost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "breaker", b"breaker", "drain", b"drain", "kind", b"kind", "new_epoch", b"new_epoch", "outcome", b"outcome", "revocations", b"revocations", "worker_lost", b"worker_lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "breaker", b"breaker", "drain", b"drain", "drive", b"drive", "kind", b"kind", "new_epoch", b"new_epoch", "outcome", b"outcome", "revocations", b"revocations", "worker_lost", b"worker_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["beat", "worker_lost", "outcome", "new_epoch", "drain", "breaker", "revocations"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["beat", "worker_lost", "outcome", "new_epoch", "drain", "breaker", "revocations", "drive"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -691,25 +913,71 @@ class SessionBeat(_message.Message):
 
     BEAT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    STORE_OK_FIELD_NUMBER: _builtins.int
     beat: _builtins.int
     """Number of the beat that is answered."""
+    store_ok: _builtins.bool
+    """Whether the store can be written."""
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """How long the session stands without another beat."""
+
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
+        """Parts of tenants' limits, of those that were asked for."""
 
     def __init__(
         self,
         *,
         beat: _builtins.int = ...,
         lease: _duration_pb2.Duration | None = ...,
+        shares: _abc.Iterable[Global___Share] | None = ...,
+        store_ok: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "lease", b"lease", "shares", b"shares", "store_ok", b"store_ok"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionBeat: _TypeAlias = SessionBeat  # noqa: Y015
+
+@_typing.final
+class Drive(_message.Message):
+    """Drive asks a gateway to drive a job that no client reads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    HEADER_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    AFTER_EPOCH_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.bytes
+    """Job, 16 bytes."""
+    request: _builtins.bytes
+    """Serialized Infer.Request."""
+    after_epoch: _builtins.int
+    """Attempt to place after."""
+    @_builtins.property
+    def header(self) -> Global___Header:
+        """Its header."""
+
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.bytes = ...,
+        header: Global___Header | None = ...,
+        request: _builtins.bytes = ...,
+        after_epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_epoch", b"after_epoch", "header", b"header", "job_id", b"job_id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Drive: _TypeAlias = Drive  # noqa: Y015
 
 @_typing.final
 class WorkerLost(_message.Message):
@@ -921,10 +1189,18 @@ class ExplainResponse(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """Model that would run."""
     version: _builtins.str
     """Version that would run."""
+    path: _infer_pb2.Infer.Path.ValueType
+    """Path of the chunks."""
+    queued: _builtins.int
+    """Requests that wait for this model, all classes."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Candidates, best first."""
@@ -933,6 +1209,14 @@ class ExplainResponse(_message.Message):
     def removed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Removed]:
         """Workers that were removed, with the rule that removed them."""
 
+    @_builtins.property
+    def policy(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What policy says, one line a rule that had a say: its name, a colon, and what it decided."""
+
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedCompositeFieldContainer[_infer_pb2.Infer.Degraded]:
+        """What would run in place of what was asked, if nothing had room."""
+
     def __init__(
         self,
         *,
@@ -940,10 +1224,14 @@ class ExplainResponse(_message.Message):
         removed: _abc.Iterable[Global___Removed] | None = ...,
         model_id: _builtins.str = ...,
         version: _builtins.str = ...,
+        policy: _abc.Iterable[_builtins.str] | None = ...,
+        degraded: _abc.Iterable[_infer_pb2.Infer.Degraded] | None = ...,
+        path: _infer_pb2.Infer.Path.ValueType = ...,
+        queued: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "model_id", b"model_id", "removed", b"removed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "degraded", b"degraded", "model_id", b"model_id", "path", b"path", "policy", b"policy", "queued", b"queued", "removed", b"removed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,6 +55,11 @@ class PlacementServiceStub(object):
                 request_serializer=tether_dot_v1_dot_placement__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=tether_dot_v1_dot_placement__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.Deposit = channel.unary_unary(
+                '/tether.v1.PlacementService/Deposit',
+                request_serializer=tether_dot_v1_dot_placement__pb2.DepositRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_placement__pb2.DepositResponse.FromString,
+                _registered_method=True)
 
 
 class PlacementServiceServicer(object):
@@ -89,6 +94,13 @@ class PlacementServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Deposit(self, request, context):
+        """Deposit hands over what a dead letter keeps: the request of a dead job, or a frame that broke the protocol.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PlacementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_PlacementServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=tether_dot_v1_dot_placement__pb2.ExplainRequest.FromString,
                     response_serializer=tether_dot_v1_dot_placement__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Deposit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Deposit,
+                    request_deserializer=tether_dot_v1_dot_placement__pb2.DepositRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_placement__pb2.DepositResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class PlacementService(object):
             '/tether.v1.PlacementService/Explain',
             tether_dot_v1_dot_placement__pb2.ExplainRequest.SerializeToString,
             tether_dot_v1_dot_placement__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Deposit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.PlacementService/Deposit',
+            tether_dot_v1_dot_placement__pb2.DepositRequest.SerializeToString,
+            tether_dot_v1_dot_placement__pb2.DepositResponse.FromString,
             options,
             channel_credentials,
             insecure,

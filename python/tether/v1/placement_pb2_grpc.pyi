@@ -41,6 +41,8 @@ class PlacementServiceStub:
     """Session keeps a gateway's standing: beats up; lost workers, outcomes and drains down."""
     Explain: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ExplainRequest, _placement_pb2.ExplainResponse]
     """Explain is a dry run of Place: every candidate with every term of its score, and every rule that removed one."""
+    Deposit: _grpc.UnaryUnaryMultiCallable[_placement_pb2.DepositRequest, _placement_pb2.DepositResponse]
+    """Deposit hands over what a dead letter keeps: the request of a dead job, or a frame that broke the protocol."""
 
 @_typing.type_check_only
 class PlacementServiceAsyncStub(PlacementServiceStub):
@@ -55,6 +57,8 @@ class PlacementServiceAsyncStub(PlacementServiceStub):
     """Session keeps a gateway's standing: beats up; lost workers, outcomes and drains down."""
     Explain: _aio.UnaryUnaryMultiCallable[_placement_pb2.ExplainRequest, _placement_pb2.ExplainResponse]  # type: ignore[assignment]
     """Explain is a dry run of Place: every candidate with every term of its score, and every rule that removed one."""
+    Deposit: _aio.UnaryUnaryMultiCallable[_placement_pb2.DepositRequest, _placement_pb2.DepositResponse]  # type: ignore[assignment]
+    """Deposit hands over what a dead letter keeps: the request of a dead job, or a frame that broke the protocol."""
 
 class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
     """PlacementService places jobs and commits them."""
@@ -90,5 +94,13 @@ class PlacementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.ExplainResponse, _abc.Awaitable[_placement_pb2.ExplainResponse]]:
         """Explain is a dry run of Place: every candidate with every term of its score, and every rule that removed one."""
+
+    @_abc_1.abstractmethod
+    def Deposit(
+        self,
+        request: _placement_pb2.DepositRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.DepositResponse, _abc.Awaitable[_placement_pb2.DepositResponse]]:
+        """Deposit hands over what a dead letter keeps: the request of a dead job, or a frame that broke the protocol."""
 
 def add_PlacementServiceServicer_to_server(servicer: PlacementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

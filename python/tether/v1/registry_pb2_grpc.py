@@ -273,6 +273,31 @@ class AccessServiceStub(object):
                 request_serializer=tether_dot_v1_dot_registry__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=tether_dot_v1_dot_registry__pb2.RevokeKeyResponse.FromString,
                 _registered_method=True)
+        self.SetPolicy = channel.unary_unary(
+                '/tether.v1.AccessService/SetPolicy',
+                request_serializer=tether_dot_v1_dot_registry__pb2.SetPolicyRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_registry__pb2.SetPolicyResponse.FromString,
+                _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/tether.v1.AccessService/GetPolicy',
+                request_serializer=tether_dot_v1_dot_registry__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_registry__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListPolicies = channel.unary_unary(
+                '/tether.v1.AccessService/ListPolicies',
+                request_serializer=tether_dot_v1_dot_registry__pb2.ListPoliciesRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_registry__pb2.ListPoliciesResponse.FromString,
+                _registered_method=True)
+        self.SetPrice = channel.unary_unary(
+                '/tether.v1.AccessService/SetPrice',
+                request_serializer=tether_dot_v1_dot_registry__pb2.SetPriceRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_registry__pb2.SetPriceResponse.FromString,
+                _registered_method=True)
+        self.ListPrices = channel.unary_unary(
+                '/tether.v1.AccessService/ListPrices',
+                request_serializer=tether_dot_v1_dot_registry__pb2.ListPricesRequest.SerializeToString,
+                response_deserializer=tether_dot_v1_dot_registry__pb2.ListPricesResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer(object):
@@ -321,6 +346,41 @@ class AccessServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetPolicy(self, request, context):
+        """SetPolicy sets the newest version of a policy; one that forbids everything, or names what is not there, is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPolicy(self, request, context):
+        """GetPolicy returns a version of a policy, or its newest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicies(self, request, context):
+        """ListPolicies lists the newest policies, or all versions of one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPrice(self, request, context):
+        """SetPrice sets the newest price of a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrices(self, request, context):
+        """ListPrices lists the newest prices, or all of a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -353,6 +413,31 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.RevokeKey,
                     request_deserializer=tether_dot_v1_dot_registry__pb2.RevokeKeyRequest.FromString,
                     response_serializer=tether_dot_v1_dot_registry__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'SetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPolicy,
+                    request_deserializer=tether_dot_v1_dot_registry__pb2.SetPolicyRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_registry__pb2.SetPolicyResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=tether_dot_v1_dot_registry__pb2.GetPolicyRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_registry__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'ListPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicies,
+                    request_deserializer=tether_dot_v1_dot_registry__pb2.ListPoliciesRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_registry__pb2.ListPoliciesResponse.SerializeToString,
+            ),
+            'SetPrice': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPrice,
+                    request_deserializer=tether_dot_v1_dot_registry__pb2.SetPriceRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_registry__pb2.SetPriceResponse.SerializeToString,
+            ),
+            'ListPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrices,
+                    request_deserializer=tether_dot_v1_dot_registry__pb2.ListPricesRequest.FromString,
+                    response_serializer=tether_dot_v1_dot_registry__pb2.ListPricesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -518,6 +603,141 @@ class AccessService(object):
             '/tether.v1.AccessService/RevokeKey',
             tether_dot_v1_dot_registry__pb2.RevokeKeyRequest.SerializeToString,
             tether_dot_v1_dot_registry__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.AccessService/SetPolicy',
+            tether_dot_v1_dot_registry__pb2.SetPolicyRequest.SerializeToString,
+            tether_dot_v1_dot_registry__pb2.SetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.AccessService/GetPolicy',
+            tether_dot_v1_dot_registry__pb2.GetPolicyRequest.SerializeToString,
+            tether_dot_v1_dot_registry__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.AccessService/ListPolicies',
+            tether_dot_v1_dot_registry__pb2.ListPoliciesRequest.SerializeToString,
+            tether_dot_v1_dot_registry__pb2.ListPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPrice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.AccessService/SetPrice',
+            tether_dot_v1_dot_registry__pb2.SetPriceRequest.SerializeToString,
+            tether_dot_v1_dot_registry__pb2.SetPriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tether.v1.AccessService/ListPrices',
+            tether_dot_v1_dot_registry__pb2.ListPricesRequest.SerializeToString,
+            tether_dot_v1_dot_registry__pb2.ListPricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -112,6 +112,16 @@ class AccessServiceStub:
     """ListKeys returns keys without their secrets."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]
     """RevokeKey ends a key; every gateway knows within a second."""
+    SetPolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.SetPolicyRequest, _registry_pb2.SetPolicyResponse]
+    """SetPolicy sets the newest version of a policy; one that forbids everything, or names what is not there, is refused."""
+    GetPolicy: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetPolicyRequest, _registry_pb2.GetPolicyResponse]
+    """GetPolicy returns a version of a policy, or its newest."""
+    ListPolicies: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListPoliciesRequest, _registry_pb2.ListPoliciesResponse]
+    """ListPolicies lists the newest policies, or all versions of one."""
+    SetPrice: _grpc.UnaryUnaryMultiCallable[_registry_pb2.SetPriceRequest, _registry_pb2.SetPriceResponse]
+    """SetPrice sets the newest price of a model."""
+    ListPrices: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListPricesRequest, _registry_pb2.ListPricesResponse]
+    """ListPrices lists the newest prices, or all of a model."""
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
@@ -130,6 +140,16 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """ListKeys returns keys without their secrets."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_registry_pb2.RevokeKeyRequest, _registry_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """RevokeKey ends a key; every gateway knows within a second."""
+    SetPolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.SetPolicyRequest, _registry_pb2.SetPolicyResponse]  # type: ignore[assignment]
+    """SetPolicy sets the newest version of a policy; one that forbids everything, or names what is not there, is refused."""
+    GetPolicy: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetPolicyRequest, _registry_pb2.GetPolicyResponse]  # type: ignore[assignment]
+    """GetPolicy returns a version of a policy, or its newest."""
+    ListPolicies: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListPoliciesRequest, _registry_pb2.ListPoliciesResponse]  # type: ignore[assignment]
+    """ListPolicies lists the newest policies, or all versions of one."""
+    SetPrice: _aio.UnaryUnaryMultiCallable[_registry_pb2.SetPriceRequest, _registry_pb2.SetPriceResponse]  # type: ignore[assignment]
+    """SetPrice sets the newest price of a model."""
+    ListPrices: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListPricesRequest, _registry_pb2.ListPricesResponse]  # type: ignore[assignment]
+    """ListPrices lists the newest prices, or all of a model."""
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """AccessService keeps tenants, keys and quotas."""
@@ -181,6 +201,46 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.RevokeKeyResponse, _abc.Awaitable[_registry_pb2.RevokeKeyResponse]]:
         """RevokeKey ends a key; every gateway knows within a second."""
+
+    @_abc_1.abstractmethod
+    def SetPolicy(
+        self,
+        request: _registry_pb2.SetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.SetPolicyResponse, _abc.Awaitable[_registry_pb2.SetPolicyResponse]]:
+        """SetPolicy sets the newest version of a policy; one that forbids everything, or names what is not there, is refused."""
+
+    @_abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: _registry_pb2.GetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.GetPolicyResponse, _abc.Awaitable[_registry_pb2.GetPolicyResponse]]:
+        """GetPolicy returns a version of a policy, or its newest."""
+
+    @_abc_1.abstractmethod
+    def ListPolicies(
+        self,
+        request: _registry_pb2.ListPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListPoliciesResponse, _abc.Awaitable[_registry_pb2.ListPoliciesResponse]]:
+        """ListPolicies lists the newest policies, or all versions of one."""
+
+    @_abc_1.abstractmethod
+    def SetPrice(
+        self,
+        request: _registry_pb2.SetPriceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.SetPriceResponse, _abc.Awaitable[_registry_pb2.SetPriceResponse]]:
+        """SetPrice sets the newest price of a model."""
+
+    @_abc_1.abstractmethod
+    def ListPrices(
+        self,
+        request: _registry_pb2.ListPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ListPricesResponse, _abc.Awaitable[_registry_pb2.ListPricesResponse]]:
+        """ListPrices lists the newest prices, or all of a model."""
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
