@@ -1365,6 +1365,7 @@ class Infer(_message.Message):
         CHAIN_FIELD_NUMBER: _builtins.int
         WORKER_ID_FIELD_NUMBER: _builtins.int
         DRIVER_ID_FIELD_NUMBER: _builtins.int
+        FINGERPRINT_FIELD_NUMBER: _builtins.int
         epoch: _builtins.int
         """Attempt that produced it."""
         chain: _builtins.bytes
@@ -1373,6 +1374,8 @@ class Infer(_message.Message):
         """Node id of the worker that produced it."""
         driver_id: _builtins.str
         """Node id of the driver that handed it over."""
+        fingerprint: _builtins.bytes
+        """Fingerprint of the engine that produced it, 32 bytes; empty where it is not known."""
         @_builtins.property
         def start(self) -> Global___Infer.Position:
             """Where it begins."""
@@ -1390,10 +1393,11 @@ class Infer(_message.Message):
             chain: _builtins.bytes = ...,
             worker_id: _builtins.str = ...,
             driver_id: _builtins.str = ...,
+            fingerprint: _builtins.bytes = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "driver_id", b"driver_id", "end", b"end", "epoch", b"epoch", "start", b"start", "worker_id", b"worker_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "driver_id", b"driver_id", "end", b"end", "epoch", b"epoch", "fingerprint", b"fingerprint", "start", b"start", "worker_id", b"worker_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
