@@ -1,7 +1,8 @@
 """Which outcome of a job holds: the first one that was written.
 
 Worker, driver and a cancelling client may all end a job at the same moment; the row decides, and the others are told.
-Source: docs/design/streams.md §5; write-once registers.
+Where two attempts race, only the driver knows which one its client reads: no worker ends such a job.
+Source: docs/design/streams.md §3, §5; write-once registers.
 """
 
 from enum import Enum
@@ -18,9 +19,12 @@ class Verdict(Enum):
     HOLDS = "holds"  # another one, or this one before, holds
     STALE = "stale"  # a newer attempt runs
     UNKNOWN = "unknown"  # no such attempt was ever made
+    RACED = "raced"  # two attempts run, and only their driver says which one counts
 
 
-def decide(state: State, epoch: int, asked: State, asked_epoch: int) -> Verdict:
+def decide(
+    state: State, epoch: int, asked: State, asked_epoch: int, *, raced_epoch: int = 0, driver: bool = True
+) -> Verdict:
     """Judge an asked outcome against the row.
 
     Args:
@@ -28,6 +32,8 @@ def decide(state: State, epoch: int, asked: State, asked_epoch: int) -> Verdict:
         epoch: its newest attempt.
         asked: the outcome that is asked for.
         asked_epoch: the attempt that ended, or `ANY_EPOCH`.
+        raced_epoch: the attempt that runs beside the newest one, or 0.
+        driver: whether the driver asks; of no weight where nothing is raced.
 
     Returns:
         The verdict.
@@ -36,6 +42,8 @@ def decide(state: State, epoch: int, asked: State, asked_epoch: int) -> Verdict:
         return Verdict.UNKNOWN
     if not is_open(state):
         return Verdict.HOLDS
-    if asked_epoch not in (ANY_EPOCH, epoch):
+    if asked_epoch not in (ANY_EPOCH, epoch, raced_epoch):
         return Verdict.STALE
+    if raced_epoch and asked_epoch != ANY_EPOCH and not driver:
+        return Verdict.RACED
     return Verdict.WRITE if asked is not State.RESERVED and may(state, asked) else Verdict.UNKNOWN

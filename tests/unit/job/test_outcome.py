@@ -24,3 +24,14 @@ def test_outcome_of_an_older_attempt_is_stale() -> None:
 def test_outcome_of_no_attempt_is_unknown() -> None:
     assert decide(State.RESERVED, 1, State.DONE, 2) is Verdict.UNKNOWN
     assert decide(State.RESERVED, 1, State.RESERVED, 1) is Verdict.UNKNOWN
+
+
+def test_raced_job_is_ended_by_its_driver_alone() -> None:
+    for epoch in (1, 2):
+        assert decide(State.RESERVED, 2, State.DONE, epoch, raced_epoch=1, driver=False) is Verdict.RACED
+        assert decide(State.RESERVED, 2, State.DONE, epoch, raced_epoch=1, driver=True) is Verdict.WRITE
+
+
+def test_raced_job_may_be_cancelled_by_anyone_and_older_attempts_stay_stale() -> None:
+    assert decide(State.RESERVED, 3, State.CANCELLED, ANY_EPOCH, raced_epoch=2, driver=False) is Verdict.WRITE
+    assert decide(State.RESERVED, 3, State.DONE, 1, raced_epoch=2, driver=True) is Verdict.STALE
