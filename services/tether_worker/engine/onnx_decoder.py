@@ -15,12 +15,14 @@ from tether.errors import Reason, TetherError
 from tether_worker.engine.fingerprint import SAMPLER, Fingerprint, probe_hash, probe_tokens, this_isa
 from tether_worker.engine.format import model_digest, read_config
 from tether_worker.engine.ort import ort
+from tether_worker.engine.replay import replay
 from tether_worker.engine.runtime import (
     Continuity,
     Emitted,
     GenerationJob,
     Opened,
     Progress,
+    Replayed,
     check_sampling,
 )
 from tether_worker.engine.sampling import choose, logprob
@@ -126,6 +128,11 @@ class OnnxDecoder:
         sequence.number = self._opened
         self._rows.append(sequence)
         return Opened(slot, len(prompt), sequence.position)
+
+    def replay(self, job: GenerationJob) -> Replayed:
+        """What a prefix comes to; see `ModelRuntime.replay`."""
+        config, prompt = self.config, self.encoder.encode(job.prompt)
+        return replay(job, len(prompt), self.encoder.table, config.end_tokens, config.context_tokens_max)
 
     def step(self) -> list[Emitted]:
         """Advances every sequence; see `ModelRuntime.step`."""

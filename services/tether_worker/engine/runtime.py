@@ -199,8 +199,25 @@ class Opened:
     start: Position
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a job's prefix comes to.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt.
+        text_lengths: bytes of text that each token of the prefix made final.
+        text: that text.
+        finish: why the answer ended with the prefix's last token; None when it goes on.
+    """
+
+    prompt_tokens: int
+    text_lengths: tuple[int, ...]
+    text: bytes
+    finish: Finish | None
+
+
 class ModelRuntime(Protocol):
-    """An engine with one loaded model. Used by one thread at a time; methods never block on anything but computing."""
+    """An engine with one loaded model. Used by one thread at a time, but for `replay`; methods only ever compute."""
 
     @property
     def fingerprint(self) -> bytes:
@@ -231,6 +248,14 @@ class ModelRuntime(Protocol):
 
         Raises:
             TetherError: OVERLOADED without a free slot, INVALID_FIELD, CONTEXT_EXCEEDED.
+        """
+
+    def replay(self, job: GenerationJob) -> Replayed:
+        """What a job's prefix comes to; admits nothing, changes nothing, and may be called from any thread.
+
+        Raises:
+            TetherError: INVALID_FIELD where the prefix is of another model or goes on after its end, CONTEXT_EXCEEDED,
+                UNSUPPORTED by an engine whose outputs are no tokens.
         """
 
     def step(self) -> list[Emitted]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from tether.errors import Reason, TetherError
 from tether_worker.engine.detokenize import TextStream
+from tether_worker.engine.replay import context_exceeded, grow
 from tether_worker.engine.row import Row
 from tether_worker.engine.runtime import (
     Emitted,
@@ -47,11 +48,7 @@ class RunningSequence:
     ) -> None:
         room = context_tokens_max - len(prompt)
         if len(job.prefix) >= room:
-            raise TetherError(
-                Reason.CONTEXT_EXCEEDED,
-                f"the prompt has {len(prompt)} tokens, the model's context {context_tokens_max}",
-                field="input",
-            )
+            raise context_exceeded(len(prompt), context_tokens_max)
         self.tokens_max = min(room, job.sampling.max_tokens)
         if len(job.prefix) >= self.tokens_max:
             raise TetherError(Reason.INVALID_FIELD, "the prefix is as long as the answer may be", field="prefix")
@@ -84,14 +81,8 @@ class RunningSequence:
 
     def take(self, token: int, table: Sequence[bytes], ends: Iterable[int], logprob: TokenLogprob | None) -> Emitted:
         """Takes a chosen token and tells what it adds."""
-        start, finish = self.position, None
-        text = self.text.feed(table[token])
-        if token in ends or self.text.stopped:
-            finish = Finish.STOP
-        elif self.row.position + 1 >= self.tokens_max:
-            finish = Finish.LENGTH
-        if finish is not None:
-            text += self.text.flush()
+        start, last = self.position, self.row.position + 1 >= self.tokens_max
+        text, finish = grow(self.text, table[token], end=token in ends, last=last)
         self._advance(token, text)
         given = () if logprob is None else (logprob,)
         return Emitted(self.slot, self.job.key, start, (token,), (len(text),), text, given, finish)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tether.errors import Reason, TetherError
+from tether_worker.engine.replay import replay
 from tether_worker.engine.row import noise_key
 from tether_worker.engine.runtime import (
     Continuity,
@@ -19,6 +20,7 @@ from tether_worker.engine.runtime import (
     Opened,
     Progress,
     Prompt,
+    Replayed,
     TextPrompt,
     TokenPrompt,
     check_sampling,
@@ -110,6 +112,10 @@ class SimulatedRuntime:
         sequence.replay(WORDS, ENDS)
         self._running[slot] = _Paced(sequence, self._clock() + self._chunk_s)
         return Opened(slot, len(prompt), sequence.position)
+
+    def replay(self, job: GenerationJob) -> Replayed:
+        """What a prefix comes to; see `ModelRuntime.replay`."""
+        return replay(job, prompt_tokens(job.prompt), WORDS, ENDS, self._context)
 
     def step(self) -> list[Emitted]:
         """Waits until something is due, at most 10 ms, and gives it back."""
