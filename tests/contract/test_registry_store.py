@@ -10,10 +10,20 @@ from tether.errors import Reason, TetherError
 from tether.store.registry import StoreLimits
 from tether.store.registry_sqlite import SqliteRegistryStore
 from tether.testing.catalogue import key_of, model_of, token
+from tether.v1 import policy_pb2 as policy_pb
 from tether.v1 import registry_pb2 as pb
 
 NETWORK = bytes(range(32))
-LIMITS = StoreLimits(tenants_max=40, keys_max=40, models_max=40)
+LIMITS = StoreLimits(
+    tenants_max=40,
+    keys_max=40,
+    models_max=40,
+    policy_bytes_max=400,
+    policy_versions_max=3,
+    prices_max=2,
+    price_versions_max=3,
+)
+QUOTA = pb.Quota(requests_per_minute=5, tokens_per_day=2**63 - 1, spend_per_day_micros=2**63 - 1)
 NOW_MS = 1_800_000_000_000
 
 
@@ -56,8 +66,22 @@ def key(number, tenant_id="acme"):
     return made
 
 
+def policy(rule="r", tenant_id="", **fields):
+    made = policy_pb.Policy(tenant_id=tenant_id, rules=[policy_pb.PolicyRule(name=rule, **fields)], note="why")
+    made.created_at.FromMilliseconds(NOW_MS)
+    return made
+
+
+def price(model_id="m", input_micros=1, output_micros=2):
+    made = policy_pb.Price(model_id=model_id, input_micros=input_micros, output_micros=output_micros)
+    made.created_at.FromMilliseconds(NOW_MS)
+    return made
+
+
 async def revision(store):
-    return (await store.snapshot(NETWORK)).revision
+    number = await store.revision()
+    assert number == (await store.snapshot(NETWORK)).revision
+    return number
 
 
 async def reason_of(call):
@@ -72,13 +96,15 @@ async def test_store_begins_empty_at_the_time_of_its_making(store):
 
 async def test_store_keeps_everything_over_a_restart(reopen):
     store = await reopen()
-    full = tenant(display_name="Acme", quota=pb.Quota(requests_per_minute=5, tokens_per_day=2**63 - 1), suspended=True)
+    full = tenant(display_name="Acme", quota=QUOTA, suspended=True)
     await store.create_tenant(full)
     timed = key(1)
     timed.label = "laptop"
     timed.expires_at.FromMilliseconds(NOW_MS + 5)
     await store.create_key(timed)
     await store.publish(model_of("m", manifest=b"signed"))
+    await store.set_policy(policy(), 0)
+    await store.set_price(price())
     before = await store.snapshot(NETWORK)
     after = await (await reopen()).snapshot(NETWORK)
     assert after == before
@@ -94,10 +120,12 @@ async def test_store_each_change_raises_the_revision_by_one(store):
         store.create_key(key(1)),
         store.revoke_key(token(1).key_id),
         store.publish(model_of("m")),
+        store.set_policy(policy(), 0),
+        store.set_price(price()),
     ):
         await change
         seen.append(await revision(store))
-    assert seen == list(range(NOW_MS, NOW_MS + 6))
+    assert seen == list(range(NOW_MS, NOW_MS + 8))
 
 
 async def test_store_the_same_again_is_no_change(store):
@@ -105,8 +133,10 @@ async def test_store_the_same_again_is_no_change(store):
     await store.create_key(key(1))
     await store.revoke_key(token(1).key_id)
     await store.publish(model_of("m"))
+    await store.set_price(price())
     before = await revision(store)
     assert await store.create_tenant(tenant()) == tenant()
+    assert (await store.set_price(price())).version == 1
     await store.set_quota("acme", pb.Quota())
     assert (await store.revoke_key(token(1).key_id)).revoked
     assert (await store.publish(model_of("m"))).name == "m:1.0"
@@ -206,3 +236,92 @@ async def test_store_snapshots_among_writes_are_whole(store):
             - sum(k.revoked for k in before.keys)
         )
         assert after.revision - before.revision == changes
+
+
+async def test_store_policies_are_numbered_per_tenant(store):
+    await store.create_tenant(tenant())
+    made = [await store.set_policy(policy(name, who), 0) for name, who in (("a", ""), ("b", "acme"), ("c", ""))]
+    assert [(one.tenant_id, one.version, one.rules[0].name) for one in made] == [
+        ("", 1, "a"),
+        ("acme", 1, "b"),
+        ("", 2, "c"),
+    ]
+    assert [one.rules[0].name for one in (await store.snapshot(NETWORK)).policies] == ["c", "b"]
+    assert await store.policy("", 0) == made[2]
+    assert await store.policy("", 1) == made[0]
+    assert await store.policy("", 3) is None
+    assert await store.policy("gone", 0) is None
+
+
+async def test_store_policy_is_set_on_the_version_that_was_expected(store):
+    assert (await store.set_policy(policy(), 0)).version == 1
+    assert (await store.set_policy(policy(), 1)).version == 2
+    before = await revision(store)
+    with pytest.raises(TetherError, match="at version 2") as caught:
+        await store.set_policy(policy(), 1)
+    assert (caught.value.reason, caught.value.field) == (Reason.INVALID_FIELD, "expected_version")
+    assert await revision(store) == before
+
+
+async def test_store_policies_set_at_once_win_once(store):
+    await store.set_policy(policy(), 0)
+    done = await asyncio.gather(*(store.set_policy(policy(), 1) for _ in range(8)), return_exceptions=True)
+    assert [one.version for one in done if isinstance(one, policy_pb.Policy)] == [2]
+    assert (await store.policy("", 0)).version == 2
+
+
+async def test_store_policy_of_an_unknown_tenant_is_refused(store):
+    assert await reason_of(store.set_policy(policy(tenant_id="gone"), 0)) is Reason.ACCESS_UNKNOWN
+
+
+async def test_store_policies_are_bounded_in_versions_and_bytes(store):
+    for _ in range(5):
+        await store.set_policy(policy(), 0)
+    assert [one.version for one in await store.policy_versions("", 0, 10)] == [5, 4, 3]
+    assert [one.version for one in await store.policy_versions("", 5, 1)] == [4]
+    await store.create_tenant(tenant())
+    large = policy("r" * 128, "acme", models=["m" * 63] * 3)
+    assert (await store.set_policy(large, 0)).version == 1
+    await store.create_tenant(tenant("other"))
+    large.tenant_id = "other"
+    assert await reason_of(store.set_policy(large, 0)) is Reason.QUOTA_EXCEEDED
+    large.tenant_id = "acme"
+    assert (await store.set_policy(large, 1)).version == 2
+
+
+async def test_store_policies_are_listed_by_tenant_with_the_one_for_all_first(store):
+    for who in ("b", "a"):
+        await store.create_tenant(tenant(who))
+        await store.set_policy(policy(tenant_id=who), 0)
+    await store.set_policy(policy(), 0)
+    assert [one.tenant_id for one in await store.list_policies("", 10)] == ["", "a", "b"]
+    assert [one.tenant_id for one in await store.list_policies("*", 1)] == ["a"]
+    assert [one.tenant_id for one in await store.list_policies("a", 10)] == ["b"]
+
+
+async def test_store_prices_are_numbered_per_model_and_all_kept(store):
+    await store.publish(model_of("m"))
+    await store.publish(model_of("n"))
+    for micros in (1, 2, 2, 1):
+        await store.set_price(price("m", micros))
+    await store.set_price(price("n"))
+    newest = [(one.model_id, one.version, one.input_micros) for one in (await store.snapshot(NETWORK)).prices]
+    assert newest == [("m", 3, 1), ("n", 1, 1)]
+    assert [one.input_micros for one in await store.price_versions("m", 0, 10)] == [1, 2, 1]
+    assert [one.version for one in await store.price_versions("m", 3, 1)] == [2]
+    assert [one.model_id for one in await store.list_prices("", 1)] == ["m"]
+    assert [one.model_id for one in await store.list_prices("m", 5)] == ["n"]
+
+
+async def test_store_prices_are_bounded(store):
+    for name in ("l", "m", "n"):
+        await store.publish(model_of(name))
+    for micros in range(3):
+        await store.set_price(price("m", micros))
+    await store.set_price(price("l"))
+    assert await reason_of(store.set_price(price("m", 9))) is Reason.QUOTA_EXCEEDED
+    assert await reason_of(store.set_price(price("n"))) is Reason.QUOTA_EXCEEDED
+
+
+async def test_store_price_of_a_model_that_is_not_published_is_refused(store):
+    assert await reason_of(store.set_price(price("gone"))) is Reason.MODEL_UNKNOWN

@@ -5,26 +5,29 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tether.v1 import policy_pb2 as policy_pb
 from tether.v1 import registry_pb2 as pb
 
-_QUOTA = "requests_per_minute, tokens_per_minute, tokens_per_day, concurrent_jobs"
-TENANT = f"tenant, display_name, {_QUOTA}, suspended, created_ms"
+QUOTA = "requests_per_minute, tokens_per_minute, tokens_per_day, concurrent_jobs, spend_per_day_micros"
+TENANT = f"tenant, display_name, {QUOTA}, suspended, created_ms"
+PRICE = "model, version, input_micros, output_micros, created_ms"
 KEY = "key, tenant, label, secret_sha256, created_ms, expires_ms, revoked"
-ADD_TENANT = f"INSERT INTO tenants ({TENANT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names from this file
-ADD_KEY = f"INSERT INTO keys ({KEY}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-ADD_MODEL = "INSERT INTO models (name, model, version, digest, summary, manifest) VALUES (?, ?, ?, ?, ?, ?)"
-SET_QUOTA = (
-    "UPDATE tenants SET requests_per_minute = ?, tokens_per_minute = ?, tokens_per_day = ?, concurrent_jobs = ? "
-    "WHERE tenant = ?"
-)
-INTEGER_MAX = 2**63 - 1  # the largest SQLite keeps; a quota above it limits nothing anybody could use
+MODEL = "name, model, version, digest, summary, manifest"
+POLICY = "tenant, version, policy"
+INTEGER_MAX = 2**63 - 1  # the largest that databases keep; a quota above it limits nothing anybody could use
 
 Row = Sequence[Any]
 
 
 def of_quota(quota: pb.Quota) -> tuple[int, ...]:
     """Return a quota's columns."""
-    values = (quota.requests_per_minute, quota.tokens_per_minute, quota.tokens_per_day, quota.concurrent_jobs)
+    values = (
+        quota.requests_per_minute,
+        quota.tokens_per_minute,
+        quota.tokens_per_day,
+        quota.concurrent_jobs,
+        quota.spend_per_day_micros,
+    )
     return tuple(min(value, INTEGER_MAX) for value in values)
 
 
@@ -37,11 +40,15 @@ def of_tenant(tenant: pb.Tenant) -> Row:
 def to_tenant(row: Row) -> pb.Tenant:
     """Return the tenant of a row."""
     quota = pb.Quota(
-        requests_per_minute=row[2], tokens_per_minute=row[3], tokens_per_day=row[4], concurrent_jobs=row[5]
+        requests_per_minute=row[2],
+        tokens_per_minute=row[3],
+        tokens_per_day=row[4],
+        concurrent_jobs=row[5],
+        spend_per_day_micros=row[6],
     )
-    limited = quota if any(row[2:6]) else None
+    limited = quota if any(row[2:7]) else None
     return pb.Tenant(
-        name=row[0], display_name=row[1], quota=limited, suspended=bool(row[6]), created_at=_timestamp(row[7])
+        name=row[0], display_name=row[1], quota=limited, suspended=bool(row[7]), created_at=_timestamp(row[8])
     )
 
 
@@ -88,6 +95,24 @@ def to_model(row: Row) -> pb.Model:
     model = pb.Model.FromString(row[0])
     model.manifest = row[1]
     return model
+
+
+def of_policy(policy: policy_pb.Policy) -> Row:
+    """Return a policy's columns."""
+    return (policy.tenant_id, policy.version, policy.SerializeToString(deterministic=True))
+
+
+def of_price(price: policy_pb.Price) -> Row:
+    """Return a price's columns."""
+    created_ms = price.created_at.ToMilliseconds()
+    return (price.model_id, price.version, price.input_micros, price.output_micros, created_ms)
+
+
+def to_price(row: Row) -> policy_pb.Price:
+    """Return the price of a row."""
+    return policy_pb.Price(
+        model_id=row[0], version=row[1], input_micros=row[2], output_micros=row[3], created_at=_timestamp(row[4])
+    )
 
 
 def _timestamp(at_ms: int) -> Timestamp:
