@@ -48,12 +48,13 @@ class Scheduler:
         """
         return resolve(header, self._catalogue.model(header.model_id, header.version))
 
-    def choose(self, request: Resolved, exclude: Sequence[str] = ()) -> Worker:
+    def choose(self, request: Resolved, exclude: Sequence[str] = (), fingerprint: bytes = b"") -> Worker:
         """The best worker; the job counts as placed there.
 
         Args:
             request: what is asked.
             exclude: node ids that are not wanted.
+            fingerprint: of the engine that it must run on; empty for any.
 
         Raises:
             TetherError: OVERLOADED or NO_WORKER.
@@ -62,7 +63,7 @@ class Scheduler:
         now_s = monotonic_ms() / 1_000
         unhealthy = self._breakers.unhealthy(model.model_id, now_s)
         ruling = evaluate(self._rules, PolicySubject(header.tenant_id, model.model_id, model.version))
-        query = self._queries.of(model, header, ruling, unhealthy)
+        query = self._queries.of(model, header, ruling, unhealthy, fingerprint)
         best = self._fleet.best(query, header.correlation_id, exclude)
         if best is None:
             raise self._refusal(model.model_id, model.version, unhealthy)

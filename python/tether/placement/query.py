@@ -25,7 +25,9 @@ class Queries:
         self._proximity = dict(proximity)
         self._kept: OrderedDict[tuple[object, ...], Query] = OrderedDict()
 
-    def of(self, model: Model, header: Header, ruling: Ruling, breakers: Mapping[str, float]) -> Query:
+    def of(
+        self, model: Model, header: Header, ruling: Ruling, breakers: Mapping[str, float], fingerprint: bytes = b""
+    ) -> Query:
         """The query of a request.
 
         Args:
@@ -33,25 +35,33 @@ class Queries:
             header: the request.
             ruling: what policy says of it.
             breakers: health of regions whose breaker is not closed.
+            fingerprint: of the engine that it must run on, 32 bytes; empty for any.
 
         Returns:
             A query; the same one for equal needs.
         """
         adapters = tuple((adapter.adapter_id, adapter.version) for adapter in header.adapters)
-        key = (model.digest, model.model_id, model.version, adapters, ruling.rule, tuple(sorted(breakers.items())))
+        unhealthy = tuple(sorted(breakers.items()))
+        key = (model.digest, model.model_id, model.version, adapters, ruling.rule, unhealthy, fingerprint)
         query = self._kept.get(key)
         if query is None:
-            query = self._keep(key, self._make(model, adapters, ruling, breakers))
+            query = self._keep(key, self._make(model, adapters, ruling, breakers, fingerprint))
         return query
 
     def _make(
-        self, model: Model, adapters: tuple[tuple[str, str], ...], ruling: Ruling, breakers: Mapping[str, float]
+        self,
+        model: Model,
+        adapters: tuple[tuple[str, str], ...],
+        ruling: Ruling,
+        breakers: Mapping[str, float],
+        fingerprint: bytes,
     ) -> Query:
         needs = model.requirements
         return Query(
             model.model_id,
             model.version,
             digest=model.digest,
+            fingerprint=fingerprint,
             regions=self._proximity,
             regions_allowed=ruling.regions,
             gpu_classes=dict.fromkeys(needs.gpu_classes, 1.0),
