@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tether.client.aio import Client, Stream
+    from tether.client.aio import Client
     from tether.client.blocking import SyncClient, SyncStream
     from tether.client.result import Answer, Piece
+    from tether.client.stream import Stream
     from tether.errors import Reason, TetherError
 
 __version__ = "0.1.0"
@@ -18,7 +19,7 @@ _HOMES = {
     "Client": "tether.client.aio",
     "Piece": "tether.client.result",
     "Reason": "tether.errors",
-    "Stream": "tether.client.aio",
+    "Stream": "tether.client.stream",
     "SyncClient": "tether.client.blocking",
     "SyncStream": "tether.client.blocking",
     "TetherError": "tether.errors",

@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +11,16 @@ import typer
 from tether.cli.option import Out, Output, State
 
 if TYPE_CHECKING:
-    from tether.client.aio import Stream
+    from tether.client.stream import Stream
+
+
+class Priority(StrEnum):
+    """Scheduling classes."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -23,6 +34,7 @@ EPILOG = """Examples:
   echo "What does str.split do?" | tether infer -
   tether infer --model tether-demo:1.0 --temperature 0.7 --seed 7 -o json "hello"
   tether infer --correlation-id order-17 "hello"    # a repeat reads the same answer
+  tether infer --schema order.json --receipt paid.bin "Two pizzas to Alice at 7pm."
 """
 
 
@@ -39,6 +51,13 @@ def infer(
     chat: Annotated[bool, typer.Option("--chat", help="Send the prompt as a user's message.")] = False,
     correlation_id: Annotated[str, typer.Option(help="Name of the request, so that a repeat is recognised.")] = "",
     retry_token: Annotated[str, typer.Option(help="Second half of that name.")] = "",
+    schema: Annotated[Path | None, typer.Option(help="File with a JSON schema that the answer must satisfy.")] = None,
+    regex: Annotated[str | None, typer.Option(help="Regular expression that the whole answer must match.")] = None,
+    json_object: Annotated[bool, typer.Option("--json-object", help="The answer must be a JSON object.")] = False,
+    priority: Annotated[Priority | None, typer.Option(help="Scheduling class.")] = None,
+    relay: Annotated[bool, typer.Option("--relay", help="Let an orchestrator relay the chunks.")] = False,
+    root: Annotated[Path | None, typer.Option(help="Root document: require a receipt that holds by it.")] = None,
+    receipt: Annotated[Path | None, typer.Option(help="Write the worker's receipt here.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for the whole answer.", min=0.001, max=3600)] = 60.0,
     address: Annotated[
         str | None, typer.Option(envvar="TETHER_ADDRESS", help="host:port of a gateway; several with commas.")
@@ -64,15 +83,42 @@ def infer(
         correlation_id=correlation_id,
         retry_token=retry_token,
         timeout_s=timeout,
+        json_schema=_schema(schema),
+        regex=regex,
+        json_object=json_object,
+        priority=None if priority is None else priority.value,
+        path="relay" if relay else None,
     )
 
     async def run() -> None:
-        async with Client(address, key, state=state) as client:
+        async with Client(address, key, state=state, root=root) as client:
             question = [{"role": "user", "content": text}] if chat else text
             async with client.stream(question, model=model, **options) as stream:  # type: ignore[arg-type]
                 await _print(stream, output)
+                if receipt is not None:
+                    receipt.write_bytes((await stream.answer()).receipt.SerializeToString())
 
     asyncio.run(run())
+
+
+def _schema(path: Path | None) -> str | None:
+    """Read a schema.
+
+    Raises:
+        TetherError: SCHEMA_INVALID where it is no JSON.
+    """
+    if path is None:
+        return None
+    import json
+
+    from tether.errors import Reason, TetherError
+
+    text = path.read_text(encoding="utf-8")
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise TetherError(Reason.SCHEMA_INVALID, f"{path} is no JSON: {error}", field="response_format") from error
+    return text
 
 
 def _standard_input() -> str:

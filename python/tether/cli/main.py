@@ -20,6 +20,7 @@ VERBS = {
     "workers": "List workers.",
     "explain": "Show how a request would be placed, term by term.",
     "jobs": "List and show jobs.",
+    "receipt": "Check a worker's signed receipt offline.",
     "tenants": "List and make tenants, set quotas.",
     "keys": "List, make and revoke API keys.",
     "network": "Make a network: root document and issuer.",

@@ -1,91 +1,35 @@
 """The asyncio client: `Client.stream` yields pieces, `Client.infer` returns the whole answer.
 
-Leaving a stream's context cancels the call; the service then stops or detaches the job as the request says.
+A stream that is cut goes on by itself, at another gateway when needed. Leaving a stream's context ends its job, unless
+the request has a name of the caller's own: then it may be taken up again by that name.
 """
 
-import ipaddress
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
+from typing import Any, Self, TypeAlias, Unpack
 
-import grpc
 from grpc import aio
 
+from tether.client.gateways import Gateways
+from tether.client.receipt import ReceiptCheck
 from tether.client.request import Message, Options, build_request
-from tether.client.result import Answer, Gathered, Piece
+from tether.client.result import Answer
+from tether.client.stream import Calls, Stream, Wanted
 from tether.client.target import Target, resolve
 from tether.client.typing import OptionValues
 from tether.errors import Reason, TetherError
-from tether.rpc.channel import open_channel
+from tether.identity import Trust
 from tether.rpc.status import from_rpc_error
 from tether.v1.infer_pb2 import CancelRequest, GetJobRequest, Infer, Job
 from tether.v1.infer_pb2_grpc import InferenceServiceStub
 
-if TYPE_CHECKING:
-    from grpc.aio import UnaryStreamCall
-
-    from tether.v1.infer_pb2_grpc import InferenceServiceAsyncStub
-
 Prompt: TypeAlias = str | Sequence[Message] | Infer.Tensors
 
-
-class Stream:
-    """One answer as it comes: an async iterator of pieces and an async context manager.
-
-    Attributes are filled by the first piece. A stream that cannot be finished raises TetherError; it never just ends.
-    """
-
-    def __init__(self, call: "UnaryStreamCall[Infer.Request, Infer.Chunk]") -> None:
-        self._call = call
-        self._gathered = Gathered()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *raised: object) -> None:
-        self.cancel()
-
-    def __aiter__(self) -> AsyncIterator[Piece]:
-        return self._pieces()
-
-    async def _pieces(self) -> AsyncIterator[Piece]:
-        try:
-            async for chunk in self._call:
-                yield self._gathered.add(chunk)
-        except aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-        self._gathered.answer()  # raises where the end is missing
-
-    async def answer(self) -> Answer:
-        """Read to the end and return the whole answer.
-
-        Raises:
-            TetherError: whatever ended the stream.
-        """
-        if self._gathered.last is None:
-            async for _ in self:
-                pass
-        return self._gathered.answer()
-
-    @property
-    def job_id(self) -> str:
-        """Job's id, 32 hex digits; empty before the first piece."""
-        return self._gathered.started.job_id
-
-    @property
-    def model(self) -> str:
-        """`name:version` that runs; `:` before the first piece."""
-        return f"{self._gathered.started.model_id}:{self._gathered.started.version}"
-
-    @property
-    def correlation_id(self) -> str:
-        """Name of the request, as sent or drawn; empty before the first piece."""
-        return self._gathered.correlation_id
-
-    def cancel(self) -> None:
-        """Leave the stream. Does nothing at its end."""
-        self._call.cancel()
+_UNARY_TIMEOUT_S = 10.0  # a gateway answers these from one row; ten seconds is a dead one
+_UNARY_TRIES = 3  # gateways asked for one job
 
 
 class Client:
@@ -95,16 +39,27 @@ class Client:
         address: host:port of a gateway, several separated by commas; None takes `TETHER_ADDRESS` or the state folder.
         key: API key; None takes `TETHER_KEY` or the state folder.
         state: state folder of a `tether up` on this machine.
+        resume: whether a cut stream goes on by itself. Requests without a name are given one for that.
+        root: file or folder of the network's root document (`root.bin`): every whole answer must then have a receipt
+            that holds by it.
 
     Raises:
-        TetherError: INVALID_FIELD without an address, KEY_MISSING without a key.
+        TetherError: INVALID_FIELD without an address, KEY_MISSING without a key, STATE_UNUSABLE without such a root.
     """
 
-    def __init__(self, address: str | None = None, key: str | None = None, *, state: Path | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        key: str | None = None,
+        *,
+        state: Path | None = None,
+        resume: bool = True,
+        root: Path | None = None,
+    ) -> None:
         self._target: Target = resolve(address, key, state, os.environ)
-        self._dialled = _dialled(self._target.addresses)
-        self._channel: aio.Channel | None = None
-        self._at = 0
+        self._gateways = Gateways(self._target.addresses)
+        self._resume = resume
+        self._check = None if root is None else ReceiptCheck(load_root(root))
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,10 +78,11 @@ class Client:
         Raises:
             TetherError: INVALID_FIELD where a value does not fit its field; the rest is raised while reading.
         """
-        chosen = Options(**options)
-        request = build_request(model, prompt, chosen)
-        call = self._stub().Infer(request, metadata=self._metadata(), timeout=chosen.timeout_s)
-        return Stream(call)
+        request = build_request(model, prompt, Options(**options))
+        named = bool(request.correlation_id or request.retry_token)
+        if self._resume and not named:
+            request.correlation_id = uuid.uuid4().hex
+        return self._stream(Wanted(request, ours=not named))
 
     async def infer(self, prompt: Prompt, *, model: str, **options: Unpack[OptionValues]) -> Answer:
         """Return a whole answer.
@@ -137,6 +93,22 @@ class Client:
         async with self.stream(prompt, model=model, **options) as stream:
             return await stream.answer()
 
+    def resume(
+        self, *, continuation: bytes = b"", job_id: str = "", correlation_id: str = "", timeout_s: float | None = None
+    ) -> Stream:
+        """Read a job on that another reader began, or from its start.
+
+        Args:
+            continuation: of the last piece that was read; the answer goes on behind it.
+            job_id: 32 hex digits, to read from the start.
+            correlation_id: name of the request, to read from the start.
+            timeout_s: time for the rest of the answer, seconds.
+
+        Raises:
+            TetherError: while reading: JOB_UNKNOWN, CURSOR_INVALID, STREAM_DIVERGED, or whatever ended the job.
+        """
+        return self._stream(Wanted(continuation=continuation, job_id=job_id, name=correlation_id, limit_s=timeout_s))
+
     async def cancel(self, *, job_id: str = "", correlation_id: str = "", retry_token: str = "") -> Job:
         """End a job for good and return the outcome that holds.
 
@@ -144,7 +116,7 @@ class Client:
             TetherError: JOB_UNKNOWN, or what kept the gateway from answering.
         """
         request = CancelRequest(job_id=job_id, correlation_id=correlation_id, retry_token=retry_token)
-        return await self._job(self._stub().Cancel, request)
+        return await self._job(lambda stub: stub.Cancel, request)
 
     async def job(self, *, job_id: str = "", correlation_id: str = "", retry_token: str = "") -> Job:
         """Return a job with its answer where that is kept.
@@ -153,15 +125,25 @@ class Client:
             TetherError: JOB_UNKNOWN, or what kept the gateway from answering.
         """
         request = GetJobRequest(job_id=job_id, correlation_id=correlation_id, retry_token=retry_token)
-        return await self._job(self._stub().GetJob, request)
+        return await self._job(lambda stub: stub.GetJob, request)
 
-    async def _job(self, method: Callable[..., Any], request: CancelRequest | GetJobRequest) -> Job:
-        try:
-            response = await method(request, metadata=self._metadata(), timeout=_UNARY_TIMEOUT_S)
-        except aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-        job: Job = response.job
-        return job
+    async def _job(self, method: Callable[[Any], Callable[..., Any]], request: CancelRequest | GetJobRequest) -> Job:
+        """Ask for a job, at the next gateway where one is gone: both calls may be made twice."""
+        until_s = time.monotonic() + _UNARY_TIMEOUT_S
+        for tried in range(1, _UNARY_TRIES + 1):
+            address, left_s = self._gateways.current, until_s - time.monotonic()
+            try:
+                call = method(InferenceServiceStub(self._gateways.channel()))
+                response = await call(request, metadata=self._metadata(), timeout=left_s)
+            except aio.AioRpcError as fault:
+                error = from_rpc_error(fault)
+                if error.reason is not Reason.UNREACHABLE or tried == _UNARY_TRIES:
+                    raise error from fault
+                self._gateways.failed(address)
+            else:
+                job: Job = response.job
+                return job
+        raise TetherError(Reason.UNREACHABLE, "no gateway answers")
 
     async def wait_ready(self, timeout_s: float = 5.0) -> None:
         """Return once a gateway accepts connections; tries each address in turn.
@@ -169,62 +151,31 @@ class Client:
         Raises:
             TetherError: DEADLINE where none answers in time.
         """
-        for _ in self._dialled:
-            channel = self._open()
-            if await _connects(channel, timeout_s / len(self._dialled)):
-                return
-            await channel.close(None)
-            self._channel, self._at = None, self._at + 1
-        raise TetherError(Reason.DEADLINE, f"no gateway answers at {', '.join(self._target.addresses)}")
+        await self._gateways.wait_ready(timeout_s)
 
     async def close(self) -> None:
-        """Close the connection; running streams end."""
-        if self._channel is not None:
-            await self._channel.close(None)
-            self._channel = None
+        """Close the connections; running streams end."""
+        await self._gateways.close()
 
-    def _open(self) -> aio.Channel:
-        if self._channel is None:
-            self._channel = open_channel(self._dialled[self._at % len(self._dialled)])
-        return self._channel
-
-    def _stub(self) -> "InferenceServiceAsyncStub":
-        return InferenceServiceStub(self._open())
+    def _stream(self, wanted: Wanted) -> Stream:
+        return Stream(Calls(self._gateways, self._metadata()), wanted, resume=self._resume, check=self._check)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._target.key}"),)
 
 
-_UNARY_TIMEOUT_S = 10.0  # a gateway answers these from one row; ten seconds is a dead one
+def load_root(path: Path) -> Trust:
+    """Trust by a root document.
 
+    Args:
+        path: the file, or a node's or network's folder that has it.
 
-def _dialled(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what channels are opened to: one target for all literal addresses, or each name by itself.
-
-    gRPC takes the first that answers of a list of literal addresses; it lists no names.
+    Raises:
+        TetherError: STATE_UNUSABLE where there is none, or it does not hold.
     """
-    literal = all(_is_ipv4(one.rpartition(":")[0]) for one in addresses)
-    return ("ipv4:" + ",".join(addresses),) if literal and len(addresses) > 1 else addresses
-
-
-def _is_ipv4(host: str) -> bool:
+    if path.is_dir():
+        return Trust.load(path)
     try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
-        return False
-    return True
-
-
-async def _connects(channel: aio.Channel, timeout_s: float) -> bool:
-    """Whether `channel` gets ready within `timeout_s` seconds."""
-    import asyncio  # noqa: PLC0415 - only this path needs it
-
-    try:
-        async with asyncio.timeout(timeout_s):
-            while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
-                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                    return False
-                await channel.wait_for_state_change(state)
-    except TimeoutError:
-        return False
-    return True
+        return Trust(path.read_bytes())
+    except OSError as fault:
+        raise TetherError(Reason.STATE_UNUSABLE, f"{path} cannot be read: {fault.strerror}") from fault

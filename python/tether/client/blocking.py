@@ -6,12 +6,13 @@ already runs asyncio should use `tether.Client`.
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
-from tether.client.aio import Client, Prompt, Stream
+from tether.client.aio import Client, Prompt
 from tether.client.result import Answer, Piece
+from tether.client.stream import Stream
 from tether.client.typing import OptionValues
 from tether.v1.infer_pb2 import Job
 
@@ -77,15 +78,28 @@ class SyncStream:
 
     @property
     def correlation_id(self) -> str:
-        """Name of the request, as sent or drawn; empty before the first piece."""
+        """Name of the request, as sent or drawn."""
         return self._stream.correlation_id
+
+    @property
+    def continuation(self) -> bytes:
+        """Where another reader could go on; see `Stream.continuation`."""
+        return self._stream.continuation
 
 
 class SyncClient:
     """`tether.Client` for programs without asyncio; same arguments, same errors."""
 
-    def __init__(self, address: str | None = None, key: str | None = None, *, state: Path | None = None) -> None:
-        client = Client(address, key, state=state)  # raises before a thread is there
+    def __init__(
+        self,
+        address: str | None = None,
+        key: str | None = None,
+        *,
+        state: Path | None = None,
+        resume: bool = True,
+        root: Path | None = None,
+    ) -> None:
+        client = Client(address, key, state=state, resume=resume, root=root)  # raises before a thread is there
         self._loop = _Loop()
         self._client = client
 
@@ -101,6 +115,16 @@ class SyncClient:
 
     async def _start(self, prompt: Prompt, model: str, options: OptionValues) -> Stream:
         return self._client.stream(prompt, model=model, **options)
+
+    def resume(
+        self, *, continuation: bytes = b"", job_id: str = "", correlation_id: str = "", timeout_s: float | None = None
+    ) -> SyncStream:
+        """Read a job on; see `Client.resume`."""
+        names = {"continuation": continuation, "job_id": job_id, "correlation_id": correlation_id}
+        return SyncStream(self._loop, self._loop.run(self._reopen(names, timeout_s)))
+
+    async def _reopen(self, names: Mapping[str, Any], timeout_s: float | None) -> Stream:
+        return self._client.resume(**names, timeout_s=timeout_s)
 
     def infer(self, prompt: Prompt, *, model: str, **options: Unpack[OptionValues]) -> Answer:
         """Return a whole answer; see `Client.infer`."""

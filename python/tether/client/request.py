@@ -1,6 +1,7 @@
 """From Python arguments to `Infer.Request`: names are those of the proto, unset stays unset."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -36,6 +37,11 @@ class Options:
         retry_token: second half of that name.
         on_disconnect: what happens when the client goes away; None as the service does by default.
         timeout_s: time for the whole job, seconds.
+        json_schema: the answer is JSON that this schema allows: a schema, or its text.
+        regex: the answer matches this whole.
+        json_object: the answer is some JSON object.
+        priority: scheduling class; None is `normal`.
+        path: way of the chunks; None as policy says.
     """
 
     version: str = ""
@@ -52,8 +58,20 @@ class Options:
     retry_token: str = ""
     on_disconnect: Literal["detach", "cancel"] | None = None
     timeout_s: float | None = None
+    json_schema: Mapping[str, object] | str | None = None
+    regex: str | None = None
+    json_object: bool = False
+    priority: Literal["low", "normal", "high"] | None = None
+    path: Literal["direct", "relay"] | None = None
 
 
+_PRIORITIES = {
+    None: Infer.PRIORITY_UNSPECIFIED,
+    "low": Infer.PRIORITY_LOW,
+    "normal": Infer.PRIORITY_NORMAL,
+    "high": Infer.PRIORITY_HIGH,
+}
+_PATHS = {None: Infer.PATH_UNSPECIFIED, "direct": Infer.PATH_DIRECT, "relay": Infer.PATH_RELAY}
 _MODES = {
     None: Infer.ON_DISCONNECT_UNSPECIFIED,
     "detach": Infer.ON_DISCONNECT_DETACH,
@@ -82,7 +100,8 @@ def build_request(model: str, prompt: str | Sequence[Message] | Infer.Tensors, o
             parameters=_parameters(options),
             correlation_id=options.correlation_id,
             retry_token=options.retry_token,
-            stream=Infer.StreamOptions(on_disconnect=_MODES[options.on_disconnect]),
+            stream=Infer.StreamOptions(on_disconnect=_MODES[options.on_disconnect], path=_PATHS[options.path]),
+            priority=_PRIORITIES[options.priority],
         )
     except (TypeError, ValueError, KeyError) as error:
         raise TetherError(Reason.INVALID_FIELD, f"the request cannot be made: {error}") from error
@@ -105,7 +124,19 @@ def _message(one: Message) -> Infer.Message:
 
 def _parameters(options: Options) -> Infer.Parameters:
     given = {name: getattr(options, name) for name in _SAMPLING if getattr(options, name) is not None}
-    return Infer.Parameters(**given, stop=options.stop, logprobs=options.logprobs)
+    return Infer.Parameters(
+        **given, stop=options.stop, logprobs=options.logprobs, response_format=_response_format(options)
+    )
+
+
+def _response_format(options: Options) -> Infer.ResponseFormat | None:
+    """What the answer must look like, or None."""
+    schema = options.json_schema
+    if schema is not None:
+        return Infer.ResponseFormat(json_schema=schema if isinstance(schema, str) else json.dumps(schema))
+    if options.regex is not None:
+        return Infer.ResponseFormat(regex=options.regex)
+    return Infer.ResponseFormat(json_object=True) if options.json_object else None
 
 
 def _duration(seconds: float) -> Duration:

@@ -19,7 +19,7 @@ class Piece:
 
     Attributes:
         text: what it adds; may be empty.
-        seq: number of the delivery, from 0.
+        seq: number of the delivery, from 0; it goes on when the stream is resumed.
         tokens: tokens of the answer before this piece.
         done: whether it is the last.
         chunk: the message as it came.
@@ -49,6 +49,8 @@ class Answer:
         input_tokens: tokens of the prompt.
         output_tokens: tokens generated.
         receipt: the worker's signed receipt.
+        degraded: what ran in place of what was asked, or None.
+        attempts: workers that it took, from 1.
     """
 
     text: str
@@ -63,6 +65,8 @@ class Answer:
     input_tokens: int
     output_tokens: int
     receipt: Infer.Receipt = field(repr=False)
+    degraded: Infer.Degraded | None = None
+    attempts: int = 1
 
 
 @dataclass(slots=True)
@@ -76,6 +80,14 @@ class Gathered:
     last: Infer.Chunk | None = None
     next_seq: int = 0
     next_byte: int = 0
+    delivered: int = 0
+    continuation: bytes = b""
+    degraded: Infer.Degraded | None = None
+    anywhere: bool = False  # the first chunk says where it begins
+
+    def reopened(self) -> None:
+        """Another call reads on from where this one was cut: it counts its chunks from 0."""
+        self.next_seq = 0
 
     def add(self, chunk: Infer.Chunk) -> Piece:
         """Take the next chunk.
@@ -83,6 +95,8 @@ class Gathered:
         Raises:
             TetherError: STREAM_DIVERGED where a chunk is missing, doubled, or comes after the end.
         """
+        if self.anywhere:
+            self.anywhere, self.next_byte = False, chunk.start.bytes
         if self.last is not None or chunk.seq != self.next_seq or chunk.start.bytes != self.next_byte:
             message = (
                 f"chunk {chunk.seq} at byte {chunk.start.bytes} came where {self.next_seq} at {self.next_byte} was due"
@@ -90,18 +104,23 @@ class Gathered:
             raise TetherError(Reason.STREAM_DIVERGED, message)
         text = chunk.payload.text
         self._note(chunk)
+        number, self.delivered = self.delivered, self.delivered + 1
         self.next_seq += 1
         self.next_byte += len(text.encode()) if text else chunk.payload.ByteSize()
-        return Piece(text, chunk.seq, chunk.start.tokens, chunk.done, chunk)
+        return Piece(text, number, chunk.start.tokens, chunk.done, chunk)
 
     def _note(self, chunk: Infer.Chunk) -> None:
-        if chunk.HasField("started"):
+        if chunk.HasField("started") and not self.delivered:
             self.started = chunk.started
+        self.continuation = chunk.continuation or self.continuation
+        if chunk.HasField("degraded"):
+            self.degraded = chunk.degraded
         self.correlation_id = chunk.correlation_id or self.correlation_id
         if chunk.payload.text:
             self.text.append(chunk.payload.text)
         elif chunk.payload.HasField("tensors"):
-            self.tensors = chunk.payload.tensors
+            self.tensors = self.tensors or Infer.Tensors()
+            self.tensors.MergeFrom(chunk.payload.tensors)
         if chunk.done:
             self.last = chunk
 
@@ -126,4 +145,6 @@ class Gathered:
             input_tokens=self.last.usage.input_tokens,
             output_tokens=self.last.usage.output_tokens,
             receipt=self.last.receipt,
+            degraded=self.degraded,
+            attempts=max(1, Infer.ReceiptBody.FromString(self.last.receipt.body).attempts),
         )

@@ -1,6 +1,6 @@
 """Keyword arguments of the clients' calls, as a typed dictionary; meanings stand in `Options`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 
@@ -21,3 +21,8 @@ class OptionValues(TypedDict, total=False):
     retry_token: str
     on_disconnect: Literal["detach", "cancel"] | None
     timeout_s: float | None
+    json_schema: Mapping[str, object] | str | None
+    regex: str | None
+    json_object: bool
+    priority: Literal["low", "normal", "high"] | None
+    path: Literal["direct", "relay"] | None
