@@ -7,6 +7,7 @@ from tether.job.key import JOB_ID_BYTES
 from tether.job.state import State
 from tether.rules.request import Limits, check_place
 from tether.store.jobs import Driver, JobRow, Worker
+from tether.v1.control_pb2 import LookupJobResponse
 from tether.v1.infer_pb2 import Infer, Job, JobState
 from tether.v1.placement_pb2 import (
     CompleteRequest,
@@ -74,15 +75,25 @@ def place_response(placement: Placement) -> PlaceResponse:
     row = placement.row
     subject = row.subject
     if isinstance(placement, Join):
-        joined = Joined(
-            epoch=row.epoch,
-            worker=_address(row.worker),
-            model_id=subject.model,
-            version=subject.version,
-            model_digest=subject.digest,
-        )
-        return PlaceResponse(job_id=subject.job, joined=joined)
+        return PlaceResponse(job_id=subject.job, joined=joined_message(row))
     return PlaceResponse(job_id=subject.job, ended=Ended(job=job_message(row), model_digest=subject.digest))
+
+
+def joined_message(row: JobRow) -> Joined:
+    """Where a job runs, for whoever reads along."""
+    return Joined(
+        epoch=row.epoch,
+        worker=_address(row.worker),
+        model_id=row.subject.model,
+        version=row.subject.version,
+        model_digest=row.subject.digest,
+    )
+
+
+def lookup_response(row: JobRow) -> LookupJobResponse:
+    """A job, and where it runs while it does."""
+    running = joined_message(row) if row.state is State.RESERVED else None
+    return LookupJobResponse(job=job_message(row), running=running, model_digest=row.subject.digest)
 
 
 def complete_response(row: JobRow) -> CompleteResponse:

@@ -36,7 +36,15 @@ from tether.v1.placement_pb2 import (
 )
 from tether.v1.placement_pb2_grpc import PlacementServiceServicer
 from tether_orchestrator.fleet import FleetView
-from tether_orchestrator.message import ask_of, complete_response, end_of, job_id_of, job_message, place_response
+from tether_orchestrator.message import (
+    ask_of,
+    complete_response,
+    end_of,
+    job_id_of,
+    job_message,
+    lookup_response,
+    place_response,
+)
 from tether_orchestrator.metrics import PLACE, REFUSED
 from tether_orchestrator.reservation import Reservations
 from tether_orchestrator.scheduler import Scheduler
@@ -174,7 +182,7 @@ class ControlServicer(ControlServiceServicer):
         row = await self._store.get(job)
         if row is None or (request.tenant_id and row.subject.tenant != request.tenant_id):
             raise TetherError(Reason.JOB_UNKNOWN, "There is no such job")
-        return LookupJobResponse(job=job_message(row))
+        return lookup_response(row)
 
 
 def _describe(span: Span, request: PlaceRequest, response: PlaceResponse) -> None:

@@ -26,77 +26,78 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tether.v1 import health_pb2 as tether_dot_v1_dot_health__pb2
 from tether.v1 import infer_pb2 as tether_dot_v1_dot_infer__pb2
+from tether.v1 import placement_pb2 as tether_dot_v1_dot_placement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tether/v1/control.proto\x12\ttether.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16tether/v1/health.proto\x1a\x15tether/v1/infer.proto\"\xbf\x01\n\x06Worker\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x30\n\x06report\x18\x02 \x01(\x0b\x32\x18.tether.v1.Health.ReportR\x06report\x12\x35\n\x08standing\x18\x03 \x01(\x0e\x32\x19.tether.v1.WorkerStandingR\x08standing\x12\x1b\n\tin_flight\x18\x04 \x01(\rR\x08inFlight\x12\x1b\n\tsilent_ms\x18\x05 \x01(\x04R\x08silentMs\"P\n\x12ListWorkersRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"j\n\x13ListWorkersResponse\x12+\n\x07workers\x18\x01 \x03(\x0b\x32\x11.tether.v1.WorkerR\x07workers\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x15\n\x13WatchWorkersRequest\"A\n\x14WatchWorkersResponse\x12)\n\x06worker\x18\x01 \x01(\x0b\x32\x11.tether.v1.WorkerR\x06worker\"\x95\x01\n\x0fListJobsRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1b\n\tpage_size\x18\x02 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x13.tether.v1.JobStateR\x05state\"^\n\x10ListJobsResponse\x12\"\n\x04jobs\x18\x01 \x03(\x0b\x32\x0e.tether.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8e\x01\n\x10LookupJobRequest\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1b\n\ttenant_id\x18\x02 \x01(\tR\x08tenantId\x12%\n\x0e\x63orrelation_id\x18\x03 \x01(\tR\rcorrelationId\x12\x1f\n\x0bretry_token\x18\x04 \x01(\tR\nretryToken\"5\n\x11LookupJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x0e.tether.v1.JobR\x03job\"\xb4\x03\n\nDeadLetter\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x03job\x18\x02 \x01(\x0b\x32\x0e.tether.v1.JobR\x03job\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\x12\x32\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32\x16.tether.v1.DeadAttemptR\x08\x61ttempts\x12\x19\n\x08trace_id\x18\x06 \x01(\tR\x07traceId\x12\x18\n\x07request\x18\x07 \x01(\x0cR\x07request\x12\x14\n\x05\x66rame\x18\x08 \x01(\x0cR\x05\x66rame\x12\x12\n\x04kept\x18\t \x01(\x08R\x04kept\x12\x17\n\x07peer_id\x18\n \x01(\tR\x06peerId\x12\x39\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1a\n\x08requeues\x18\x0c \x01(\rR\x08requeues\x12;\n\x0brequeued_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrequeuedAt\"\xca\x02\n\x0b\x44\x65\x61\x64\x41ttempt\x12\x14\n\x05\x65poch\x18\x01 \x01(\rR\x05\x65poch\x12\x1b\n\tworker_id\x18\x02 \x01(\tR\x08workerId\x12-\n\x12worker_incarnation\x18\x03 \x01(\x04R\x11workerIncarnation\x12 \n\x0b\x66ingerprint\x18\x04 \x01(\x0cR\x0b\x66ingerprint\x12\x31\n\x06gained\x18\x05 \x01(\x0b\x32\x19.tether.v1.Infer.PositionR\x06gained\x12\x14\n\x05\x65rror\x18\x06 \x01(\tR\x05\x65rror\x12\x37\n\tplaced_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08placedAt\x12\x35\n\x08\x65nded_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndedAt\"\xa4\x01\n\x16ListDeadLettersRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x1b\n\ttenant_id\x18\x03 \x01(\tR\x08tenantId\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12\x19\n\x08model_id\x18\x05 \x01(\tR\x07modelId\"{\n\x17ListDeadLettersResponse\x12\x38\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x15.tether.v1.DeadLetterR\x0b\x64\x65\x61\x64Letters\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"*\n\x14GetDeadLetterRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"O\n\x15GetDeadLetterResponse\x12\x36\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x15.tether.v1.DeadLetterR\ndeadLetter\"^\n\x19\x41nalyzeDeadLettersRequest\x12\x0e\n\x02\x62y\x18\x01 \x01(\tR\x02\x62y\x12\x31\n\x06within\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06within\"P\n\x1a\x41nalyzeDeadLettersResponse\x12\x32\n\x06groups\x18\x01 \x03(\x0b\x32\x1a.tether.v1.DeadLetterGroupR\x06groups\"\xd3\x01\n\x0f\x44\x65\x61\x64LetterGroup\x12\x0e\n\x02\x62y\x18\x01 \x01(\tR\x02\x62y\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value\x12\x14\n\x05\x63ount\x18\x03 \x01(\x04R\x05\x63ount\x12\x35\n\x08\x66irst_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x66irstAt\x12\x33\n\x07last_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06lastAt\x12\x18\n\x07\x65xample\x18\x06 \x01(\tR\x07\x65xample\"H\n\x18RequeueDeadLetterRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07request\x18\x02 \x01(\x0cR\x07request\"=\n\x19RequeueDeadLetterResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x0e.tether.v1.JobR\x03job\"+\n\x15\x44ropDeadLetterRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"\x18\n\x16\x44ropDeadLetterResponse\"2\n\x13VerifyQuotasRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\"d\n\x14VerifyQuotasResponse\x12\x1e\n\nviolations\x18\x01 \x03(\tR\nviolations\x12\x12\n\x04jobs\x18\x02 \x01(\x04R\x04jobs\x12\x18\n\x07\x65ntries\x18\x03 \x01(\x04R\x07\x65ntries\"\xa0\x02\n\x07\x41\x63\x63ount\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1b\n\topen_jobs\x18\x02 \x01(\x04R\x08openJobs\x12\x1f\n\x0bheld_tokens\x18\x03 \x01(\x04R\nheldTokens\x12!\n\x0cinput_tokens\x18\x04 \x01(\x04R\x0binputTokens\x12#\n\routput_tokens\x18\x05 \x01(\x04R\x0coutputTokens\x12!\n\x0ctokens_today\x18\x06 \x01(\x04R\x0btokensToday\x12,\n\x12spend_today_micros\x18\x07 \x01(\x04R\x10spendTodayMicros\x12!\n\x0cspend_micros\x18\x08 \x01(\x04R\x0bspendMicros\"n\n\x13ListAccountsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x1b\n\ttenant_id\x18\x03 \x01(\tR\x08tenantId\"n\n\x14ListAccountsResponse\x12.\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x12.tether.v1.AccountR\x08\x61\x63\x63ounts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb6\x01\n\x07\x42reaker\x12\x19\n\x08model_id\x18\x01 \x01(\tR\x07modelId\x12\x16\n\x06region\x18\x02 \x01(\tR\x06region\x12\x1b\n\tworker_id\x18\x03 \x01(\tR\x08workerId\x12\x14\n\x05state\x18\x04 \x01(\tR\x05state\x12\x1d\n\nerror_rate\x18\x05 \x01(\x01R\terrorRate\x12\x14\n\x05trips\x18\x06 \x01(\x04R\x05trips\x12\x10\n\x03why\x18\x07 \x01(\tR\x03why\"\x15\n\x13ListBreakersRequest\"F\n\x14ListBreakersResponse\x12.\n\x08\x62reakers\x18\x01 \x03(\x0b\x32\x12.tether.v1.BreakerR\x08\x62reakers*\xbf\x01\n\x0eWorkerStanding\x12\x1f\n\x1bWORKER_STANDING_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKER_STANDING_LIVE\x10\x01\x12\x1d\n\x19WORKER_STANDING_ANNOUNCED\x10\x02\x12\x1b\n\x17WORKER_STANDING_SUSPECT\x10\x03\x12\x1c\n\x18WORKER_STANDING_DRAINING\x10\x04\x12\x18\n\x14WORKER_STANDING_DEAD\x10\x05\x32\xf9\x07\n\x0e\x43ontrolService\x12L\n\x0bListWorkers\x12\x1d.tether.v1.ListWorkersRequest\x1a\x1e.tether.v1.ListWorkersResponse\x12Q\n\x0cWatchWorkers\x12\x1e.tether.v1.WatchWorkersRequest\x1a\x1f.tether.v1.WatchWorkersResponse0\x01\x12\x43\n\x08ListJobs\x12\x1a.tether.v1.ListJobsRequest\x1a\x1b.tether.v1.ListJobsResponse\x12\x46\n\tLookupJob\x12\x1b.tether.v1.LookupJobRequest\x1a\x1c.tether.v1.LookupJobResponse\x12X\n\x0fListDeadLetters\x12!.tether.v1.ListDeadLettersRequest\x1a\".tether.v1.ListDeadLettersResponse\x12R\n\rGetDeadLetter\x12\x1f.tether.v1.GetDeadLetterRequest\x1a .tether.v1.GetDeadLetterResponse\x12\x61\n\x12\x41nalyzeDeadLetters\x12$.tether.v1.AnalyzeDeadLettersRequest\x1a%.tether.v1.AnalyzeDeadLettersResponse\x12^\n\x11RequeueDeadLetter\x12#.tether.v1.RequeueDeadLetterRequest\x1a$.tether.v1.RequeueDeadLetterResponse\x12U\n\x0e\x44ropDeadLetter\x12 .tether.v1.DropDeadLetterRequest\x1a!.tether.v1.DropDeadLetterResponse\x12O\n\x0cVerifyQuotas\x12\x1e.tether.v1.VerifyQuotasRequest\x1a\x1f.tether.v1.VerifyQuotasResponse\x12O\n\x0cListAccounts\x12\x1e.tether.v1.ListAccountsRequest\x1a\x1f.tether.v1.ListAccountsResponse\x12O\n\x0cListBreakers\x12\x1e.tether.v1.ListBreakersRequest\x1a\x1f.tether.v1.ListBreakersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tether/v1/control.proto\x12\ttether.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16tether/v1/health.proto\x1a\x15tether/v1/infer.proto\x1a\x19tether/v1/placement.proto\"\xbf\x01\n\x06Worker\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x30\n\x06report\x18\x02 \x01(\x0b\x32\x18.tether.v1.Health.ReportR\x06report\x12\x35\n\x08standing\x18\x03 \x01(\x0e\x32\x19.tether.v1.WorkerStandingR\x08standing\x12\x1b\n\tin_flight\x18\x04 \x01(\rR\x08inFlight\x12\x1b\n\tsilent_ms\x18\x05 \x01(\x04R\x08silentMs\"P\n\x12ListWorkersRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"j\n\x13ListWorkersResponse\x12+\n\x07workers\x18\x01 \x03(\x0b\x32\x11.tether.v1.WorkerR\x07workers\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x15\n\x13WatchWorkersRequest\"A\n\x14WatchWorkersResponse\x12)\n\x06worker\x18\x01 \x01(\x0b\x32\x11.tether.v1.WorkerR\x06worker\"\x95\x01\n\x0fListJobsRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1b\n\tpage_size\x18\x02 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x13.tether.v1.JobStateR\x05state\"^\n\x10ListJobsResponse\x12\"\n\x04jobs\x18\x01 \x03(\x0b\x32\x0e.tether.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8e\x01\n\x10LookupJobRequest\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1b\n\ttenant_id\x18\x02 \x01(\tR\x08tenantId\x12%\n\x0e\x63orrelation_id\x18\x03 \x01(\tR\rcorrelationId\x12\x1f\n\x0bretry_token\x18\x04 \x01(\tR\nretryToken\"\x85\x01\n\x11LookupJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x0e.tether.v1.JobR\x03job\x12+\n\x07running\x18\x02 \x01(\x0b\x32\x11.tether.v1.JoinedR\x07running\x12!\n\x0cmodel_digest\x18\x03 \x01(\x0cR\x0bmodelDigest\"\xb4\x03\n\nDeadLetter\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12 \n\x03job\x18\x02 \x01(\x0b\x32\x0e.tether.v1.JobR\x03job\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\x12\x32\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32\x16.tether.v1.DeadAttemptR\x08\x61ttempts\x12\x19\n\x08trace_id\x18\x06 \x01(\tR\x07traceId\x12\x18\n\x07request\x18\x07 \x01(\x0cR\x07request\x12\x14\n\x05\x66rame\x18\x08 \x01(\x0cR\x05\x66rame\x12\x12\n\x04kept\x18\t \x01(\x08R\x04kept\x12\x17\n\x07peer_id\x18\n \x01(\tR\x06peerId\x12\x39\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1a\n\x08requeues\x18\x0c \x01(\rR\x08requeues\x12;\n\x0brequeued_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrequeuedAt\"\xca\x02\n\x0b\x44\x65\x61\x64\x41ttempt\x12\x14\n\x05\x65poch\x18\x01 \x01(\rR\x05\x65poch\x12\x1b\n\tworker_id\x18\x02 \x01(\tR\x08workerId\x12-\n\x12worker_incarnation\x18\x03 \x01(\x04R\x11workerIncarnation\x12 \n\x0b\x66ingerprint\x18\x04 \x01(\x0cR\x0b\x66ingerprint\x12\x31\n\x06gained\x18\x05 \x01(\x0b\x32\x19.tether.v1.Infer.PositionR\x06gained\x12\x14\n\x05\x65rror\x18\x06 \x01(\tR\x05\x65rror\x12\x37\n\tplaced_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08placedAt\x12\x35\n\x08\x65nded_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndedAt\"\xa4\x01\n\x16ListDeadLettersRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x1b\n\ttenant_id\x18\x03 \x01(\tR\x08tenantId\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\x12\x19\n\x08model_id\x18\x05 \x01(\tR\x07modelId\"{\n\x17ListDeadLettersResponse\x12\x38\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x15.tether.v1.DeadLetterR\x0b\x64\x65\x61\x64Letters\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"*\n\x14GetDeadLetterRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"O\n\x15GetDeadLetterResponse\x12\x36\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x15.tether.v1.DeadLetterR\ndeadLetter\"^\n\x19\x41nalyzeDeadLettersRequest\x12\x0e\n\x02\x62y\x18\x01 \x01(\tR\x02\x62y\x12\x31\n\x06within\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06within\"P\n\x1a\x41nalyzeDeadLettersResponse\x12\x32\n\x06groups\x18\x01 \x03(\x0b\x32\x1a.tether.v1.DeadLetterGroupR\x06groups\"\xd3\x01\n\x0f\x44\x65\x61\x64LetterGroup\x12\x0e\n\x02\x62y\x18\x01 \x01(\tR\x02\x62y\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value\x12\x14\n\x05\x63ount\x18\x03 \x01(\x04R\x05\x63ount\x12\x35\n\x08\x66irst_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x66irstAt\x12\x33\n\x07last_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06lastAt\x12\x18\n\x07\x65xample\x18\x06 \x01(\tR\x07\x65xample\"H\n\x18RequeueDeadLetterRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07request\x18\x02 \x01(\x0cR\x07request\"=\n\x19RequeueDeadLetterResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x0e.tether.v1.JobR\x03job\"+\n\x15\x44ropDeadLetterRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"\x18\n\x16\x44ropDeadLetterResponse\"2\n\x13VerifyQuotasRequest\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\"d\n\x14VerifyQuotasResponse\x12\x1e\n\nviolations\x18\x01 \x03(\tR\nviolations\x12\x12\n\x04jobs\x18\x02 \x01(\x04R\x04jobs\x12\x18\n\x07\x65ntries\x18\x03 \x01(\x04R\x07\x65ntries\"\xa0\x02\n\x07\x41\x63\x63ount\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x1b\n\topen_jobs\x18\x02 \x01(\x04R\x08openJobs\x12\x1f\n\x0bheld_tokens\x18\x03 \x01(\x04R\nheldTokens\x12!\n\x0cinput_tokens\x18\x04 \x01(\x04R\x0binputTokens\x12#\n\routput_tokens\x18\x05 \x01(\x04R\x0coutputTokens\x12!\n\x0ctokens_today\x18\x06 \x01(\x04R\x0btokensToday\x12,\n\x12spend_today_micros\x18\x07 \x01(\x04R\x10spendTodayMicros\x12!\n\x0cspend_micros\x18\x08 \x01(\x04R\x0bspendMicros\"n\n\x13ListAccountsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x1b\n\ttenant_id\x18\x03 \x01(\tR\x08tenantId\"n\n\x14ListAccountsResponse\x12.\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x12.tether.v1.AccountR\x08\x61\x63\x63ounts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb6\x01\n\x07\x42reaker\x12\x19\n\x08model_id\x18\x01 \x01(\tR\x07modelId\x12\x16\n\x06region\x18\x02 \x01(\tR\x06region\x12\x1b\n\tworker_id\x18\x03 \x01(\tR\x08workerId\x12\x14\n\x05state\x18\x04 \x01(\tR\x05state\x12\x1d\n\nerror_rate\x18\x05 \x01(\x01R\terrorRate\x12\x14\n\x05trips\x18\x06 \x01(\x04R\x05trips\x12\x10\n\x03why\x18\x07 \x01(\tR\x03why\"\x15\n\x13ListBreakersRequest\"F\n\x14ListBreakersResponse\x12.\n\x08\x62reakers\x18\x01 \x03(\x0b\x32\x12.tether.v1.BreakerR\x08\x62reakers*\xbf\x01\n\x0eWorkerStanding\x12\x1f\n\x1bWORKER_STANDING_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKER_STANDING_LIVE\x10\x01\x12\x1d\n\x19WORKER_STANDING_ANNOUNCED\x10\x02\x12\x1b\n\x17WORKER_STANDING_SUSPECT\x10\x03\x12\x1c\n\x18WORKER_STANDING_DRAINING\x10\x04\x12\x18\n\x14WORKER_STANDING_DEAD\x10\x05\x32\xf9\x07\n\x0e\x43ontrolService\x12L\n\x0bListWorkers\x12\x1d.tether.v1.ListWorkersRequest\x1a\x1e.tether.v1.ListWorkersResponse\x12Q\n\x0cWatchWorkers\x12\x1e.tether.v1.WatchWorkersRequest\x1a\x1f.tether.v1.WatchWorkersResponse0\x01\x12\x43\n\x08ListJobs\x12\x1a.tether.v1.ListJobsRequest\x1a\x1b.tether.v1.ListJobsResponse\x12\x46\n\tLookupJob\x12\x1b.tether.v1.LookupJobRequest\x1a\x1c.tether.v1.LookupJobResponse\x12X\n\x0fListDeadLetters\x12!.tether.v1.ListDeadLettersRequest\x1a\".tether.v1.ListDeadLettersResponse\x12R\n\rGetDeadLetter\x12\x1f.tether.v1.GetDeadLetterRequest\x1a .tether.v1.GetDeadLetterResponse\x12\x61\n\x12\x41nalyzeDeadLetters\x12$.tether.v1.AnalyzeDeadLettersRequest\x1a%.tether.v1.AnalyzeDeadLettersResponse\x12^\n\x11RequeueDeadLetter\x12#.tether.v1.RequeueDeadLetterRequest\x1a$.tether.v1.RequeueDeadLetterResponse\x12U\n\x0e\x44ropDeadLetter\x12 .tether.v1.DropDeadLetterRequest\x1a!.tether.v1.DropDeadLetterResponse\x12O\n\x0cVerifyQuotas\x12\x1e.tether.v1.VerifyQuotasRequest\x1a\x1f.tether.v1.VerifyQuotasResponse\x12O\n\x0cListAccounts\x12\x1e.tether.v1.ListAccountsRequest\x1a\x1f.tether.v1.ListAccountsResponse\x12O\n\x0cListBreakers\x12\x1e.tether.v1.ListBreakersRequest\x1a\x1f.tether.v1.ListBreakersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tether.v1.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WORKERSTANDING']._serialized_start=3811
-  _globals['_WORKERSTANDING']._serialized_end=4002
-  _globals['_WORKER']._serialized_start=151
-  _globals['_WORKER']._serialized_end=342
-  _globals['_LISTWORKERSREQUEST']._serialized_start=344
-  _globals['_LISTWORKERSREQUEST']._serialized_end=424
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=426
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=532
-  _globals['_WATCHWORKERSREQUEST']._serialized_start=534
-  _globals['_WATCHWORKERSREQUEST']._serialized_end=555
-  _globals['_WATCHWORKERSRESPONSE']._serialized_start=557
-  _globals['_WATCHWORKERSRESPONSE']._serialized_end=622
-  _globals['_LISTJOBSREQUEST']._serialized_start=625
-  _globals['_LISTJOBSREQUEST']._serialized_end=774
-  _globals['_LISTJOBSRESPONSE']._serialized_start=776
-  _globals['_LISTJOBSRESPONSE']._serialized_end=870
-  _globals['_LOOKUPJOBREQUEST']._serialized_start=873
-  _globals['_LOOKUPJOBREQUEST']._serialized_end=1015
-  _globals['_LOOKUPJOBRESPONSE']._serialized_start=1017
-  _globals['_LOOKUPJOBRESPONSE']._serialized_end=1070
-  _globals['_DEADLETTER']._serialized_start=1073
-  _globals['_DEADLETTER']._serialized_end=1509
-  _globals['_DEADATTEMPT']._serialized_start=1512
-  _globals['_DEADATTEMPT']._serialized_end=1842
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1845
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=2009
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=2011
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=2134
-  _globals['_GETDEADLETTERREQUEST']._serialized_start=2136
-  _globals['_GETDEADLETTERREQUEST']._serialized_end=2178
-  _globals['_GETDEADLETTERRESPONSE']._serialized_start=2180
-  _globals['_GETDEADLETTERRESPONSE']._serialized_end=2259
-  _globals['_ANALYZEDEADLETTERSREQUEST']._serialized_start=2261
-  _globals['_ANALYZEDEADLETTERSREQUEST']._serialized_end=2355
-  _globals['_ANALYZEDEADLETTERSRESPONSE']._serialized_start=2357
-  _globals['_ANALYZEDEADLETTERSRESPONSE']._serialized_end=2437
-  _globals['_DEADLETTERGROUP']._serialized_start=2440
-  _globals['_DEADLETTERGROUP']._serialized_end=2651
-  _globals['_REQUEUEDEADLETTERREQUEST']._serialized_start=2653
-  _globals['_REQUEUEDEADLETTERREQUEST']._serialized_end=2725
-  _globals['_REQUEUEDEADLETTERRESPONSE']._serialized_start=2727
-  _globals['_REQUEUEDEADLETTERRESPONSE']._serialized_end=2788
-  _globals['_DROPDEADLETTERREQUEST']._serialized_start=2790
-  _globals['_DROPDEADLETTERREQUEST']._serialized_end=2833
-  _globals['_DROPDEADLETTERRESPONSE']._serialized_start=2835
-  _globals['_DROPDEADLETTERRESPONSE']._serialized_end=2859
-  _globals['_VERIFYQUOTASREQUEST']._serialized_start=2861
-  _globals['_VERIFYQUOTASREQUEST']._serialized_end=2911
-  _globals['_VERIFYQUOTASRESPONSE']._serialized_start=2913
-  _globals['_VERIFYQUOTASRESPONSE']._serialized_end=3013
-  _globals['_ACCOUNT']._serialized_start=3016
-  _globals['_ACCOUNT']._serialized_end=3304
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=3306
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=3416
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=3418
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=3528
-  _globals['_BREAKER']._serialized_start=3531
-  _globals['_BREAKER']._serialized_end=3713
-  _globals['_LISTBREAKERSREQUEST']._serialized_start=3715
-  _globals['_LISTBREAKERSREQUEST']._serialized_end=3736
-  _globals['_LISTBREAKERSRESPONSE']._serialized_start=3738
-  _globals['_LISTBREAKERSRESPONSE']._serialized_end=3808
-  _globals['_CONTROLSERVICE']._serialized_start=4005
-  _globals['_CONTROLSERVICE']._serialized_end=5022
+  _globals['_WORKERSTANDING']._serialized_start=3919
+  _globals['_WORKERSTANDING']._serialized_end=4110
+  _globals['_WORKER']._serialized_start=178
+  _globals['_WORKER']._serialized_end=369
+  _globals['_LISTWORKERSREQUEST']._serialized_start=371
+  _globals['_LISTWORKERSREQUEST']._serialized_end=451
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=453
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=559
+  _globals['_WATCHWORKERSREQUEST']._serialized_start=561
+  _globals['_WATCHWORKERSREQUEST']._serialized_end=582
+  _globals['_WATCHWORKERSRESPONSE']._serialized_start=584
+  _globals['_WATCHWORKERSRESPONSE']._serialized_end=649
+  _globals['_LISTJOBSREQUEST']._serialized_start=652
+  _globals['_LISTJOBSREQUEST']._serialized_end=801
+  _globals['_LISTJOBSRESPONSE']._serialized_start=803
+  _globals['_LISTJOBSRESPONSE']._serialized_end=897
+  _globals['_LOOKUPJOBREQUEST']._serialized_start=900
+  _globals['_LOOKUPJOBREQUEST']._serialized_end=1042
+  _globals['_LOOKUPJOBRESPONSE']._serialized_start=1045
+  _globals['_LOOKUPJOBRESPONSE']._serialized_end=1178
+  _globals['_DEADLETTER']._serialized_start=1181
+  _globals['_DEADLETTER']._serialized_end=1617
+  _globals['_DEADATTEMPT']._serialized_start=1620
+  _globals['_DEADATTEMPT']._serialized_end=1950
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1953
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=2117
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=2119
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=2242
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=2244
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=2286
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=2288
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=2367
+  _globals['_ANALYZEDEADLETTERSREQUEST']._serialized_start=2369
+  _globals['_ANALYZEDEADLETTERSREQUEST']._serialized_end=2463
+  _globals['_ANALYZEDEADLETTERSRESPONSE']._serialized_start=2465
+  _globals['_ANALYZEDEADLETTERSRESPONSE']._serialized_end=2545
+  _globals['_DEADLETTERGROUP']._serialized_start=2548
+  _globals['_DEADLETTERGROUP']._serialized_end=2759
+  _globals['_REQUEUEDEADLETTERREQUEST']._serialized_start=2761
+  _globals['_REQUEUEDEADLETTERREQUEST']._serialized_end=2833
+  _globals['_REQUEUEDEADLETTERRESPONSE']._serialized_start=2835
+  _globals['_REQUEUEDEADLETTERRESPONSE']._serialized_end=2896
+  _globals['_DROPDEADLETTERREQUEST']._serialized_start=2898
+  _globals['_DROPDEADLETTERREQUEST']._serialized_end=2941
+  _globals['_DROPDEADLETTERRESPONSE']._serialized_start=2943
+  _globals['_DROPDEADLETTERRESPONSE']._serialized_end=2967
+  _globals['_VERIFYQUOTASREQUEST']._serialized_start=2969
+  _globals['_VERIFYQUOTASREQUEST']._serialized_end=3019
+  _globals['_VERIFYQUOTASRESPONSE']._serialized_start=3021
+  _globals['_VERIFYQUOTASRESPONSE']._serialized_end=3121
+  _globals['_ACCOUNT']._serialized_start=3124
+  _globals['_ACCOUNT']._serialized_end=3412
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=3414
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=3524
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=3526
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=3636
+  _globals['_BREAKER']._serialized_start=3639
+  _globals['_BREAKER']._serialized_end=3821
+  _globals['_LISTBREAKERSREQUEST']._serialized_start=3823
+  _globals['_LISTBREAKERSREQUEST']._serialized_end=3844
+  _globals['_LISTBREAKERSRESPONSE']._serialized_start=3846
+  _globals['_LISTBREAKERSRESPONSE']._serialized_end=3916
+  _globals['_CONTROLSERVICE']._serialized_start=4113
+  _globals['_CONTROLSERVICE']._serialized_end=5130
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tether.v1 import health_pb2 as _health_pb2
 from tether.v1 import infer_pb2 as _infer_pb2
+from tether.v1 import placement_pb2 as _placement_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -297,18 +298,28 @@ class LookupJobResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    model_digest: _builtins.bytes
+    """SHA-256 of the model's manifest, 32 bytes."""
     @_builtins.property
     def job(self) -> _infer_pb2.Job:
         """The job, with its answer where kept."""
+
+    @_builtins.property
+    def running(self) -> _placement_pb2.Joined:
+        """Where it runs, while it does: enough to read along."""
 
     def __init__(
         self,
         *,
         job: _infer_pb2.Job | None = ...,
+        running: _placement_pb2.Joined | None = ...,
+        model_digest: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "running", b"running"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "model_digest", b"model_digest", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
