@@ -89,6 +89,7 @@ class Header(_message.Message):
     PREFIX_HASHES_FIELD_NUMBER: _builtins.int
     PREVIOUS_ATTEMPTS_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Tenant that pays, from the key."""
     model_id: _builtins.str
@@ -133,6 +134,10 @@ class Header(_message.Message):
     def prefix_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Tenant-salted hashes of the prompt's prefixes, longest last: at most 32 of 8 bytes each."""
 
+    @_builtins.property
+    def degraded(self) -> _infer_pb2.Infer.Degraded:
+        """What runs in place of what was asked, when degraded: set by the orchestrator in the row it keeps, ignored from gateways."""
+
     def __init__(
         self,
         *,
@@ -154,10 +159,11 @@ class Header(_message.Message):
         prefix_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
         previous_attempts: _builtins.int = ...,
         sealed: _builtins.bool = ...,
+        degraded: _infer_pb2.Infer.Degraded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "parameters", b"parameters", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "correlation_id", b"correlation_id", "input_bytes", b"input_bytes", "input_tokens_max", b"input_tokens_max", "keyed", b"keyed", "model_id", b"model_id", "on_disconnect", b"on_disconnect", "parameters", b"parameters", "path", b"path", "prefix_hashes", b"prefix_hashes", "previous_attempts", b"previous_attempts", "priority", b"priority", "request_hash", b"request_hash", "retry_token", b"retry_token", "sealed", b"sealed", "tenant_id", b"tenant_id", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "correlation_id", b"correlation_id", "degraded", b"degraded", "input_bytes", b"input_bytes", "input_tokens_max", b"input_tokens_max", "keyed", b"keyed", "model_id", b"model_id", "on_disconnect", b"on_disconnect", "parameters", b"parameters", "path", b"path", "prefix_hashes", b"prefix_hashes", "previous_attempts", b"previous_attempts", "priority", b"priority", "request_hash", b"request_hash", "retry_token", b"retry_token", "sealed", b"sealed", "tenant_id", b"tenant_id", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -608,6 +614,7 @@ class CompleteRequest(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     DELIVERED_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.bytes
     """Job, 16 bytes."""
     epoch: _builtins.int
@@ -618,6 +625,8 @@ class CompleteRequest(_message.Message):
     """Answer of a keyed job: a serialized Infer.Payload of at most 256 KiB; empty when longer."""
     error: _builtins.str
     """Reason and message of a failure."""
+    input_tokens: _builtins.int
+    """Tokens of the prompt, as the worker told while it read it, for an end without a receipt; 0 where unknown."""
     @_builtins.property
     def receipt(self) -> _infer_pb2.Infer.Receipt:
         """The worker's receipt; required for DONE."""
@@ -636,10 +645,11 @@ class CompleteRequest(_message.Message):
         answer: _builtins.bytes = ...,
         error: _builtins.str = ...,
         delivered: _infer_pb2.Infer.Position | None = ...,
+        input_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delivered", b"delivered", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "delivered", b"delivered", "epoch", b"epoch", "error", b"error", "job_id", b"job_id", "outcome", b"outcome", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "delivered", b"delivered", "epoch", b"epoch", "error", b"error", "input_tokens", b"input_tokens", "job_id", b"job_id", "outcome", b"outcome", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
