@@ -18,6 +18,7 @@ from tether_registry import demo
 from tether_registry.board import Board
 from tether_registry.catalog import Catalog
 from tether_registry.config import Config
+from tether_registry.policy import Policies
 from tether_registry.servicer import AccessServicer, ArtifactServicer, RegistryServicer
 
 DATABASE = "registry.db"
@@ -112,7 +113,7 @@ def _add(
 ) -> Sequence[str]:
     """Add the servicers; returns the names of their services."""
     grpc_pb.add_RegistryServiceServicer_to_server(RegistryServicer(store, catalog, board), server)
-    grpc_pb.add_AccessServiceServicer_to_server(AccessServicer(store, board), server)
+    grpc_pb.add_AccessServiceServicer_to_server(AccessServicer(store, Policies(store, board.refresh), board), server)
     grpc_pb.add_ArtifactServiceServicer_to_server(ArtifactServicer(blobs), server)
     return SERVICES
 

@@ -1,12 +1,13 @@
 """The board: the newest signed snapshot, and those who wait for the next.
 
-There are two forms: one with the hashes of keys for the edges, which see keys in plain anyway, and one without for the
-rest. Both are signed once per revision, however many watch.
+There are three forms: one with the hashes of keys for the edges, which see keys in plain anyway, one with policies for
+those who place, and a bare one for the rest. Each is signed once per revision, however many watch.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from tether.identity.signature import SNAPSHOT
 from tether.v1 import registry_pb2 as pb
@@ -16,19 +17,25 @@ Sign = Callable[[str, bytes], bytes]
 Read = Callable[[], Awaitable[pb.Snapshot]]
 
 
+class Form(Enum):
+    """How much of a snapshot a reader gets."""
+
+    WITH_KEYS = "with-keys"
+    WITH_POLICIES = "with-policies"
+    BARE = "bare"
+
+
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """One revision in both forms.
+    """One revision in all forms.
 
     Attributes:
         revision: its number.
-        with_keys: signed response for gateways and bridges.
-        without_keys: signed response for all others.
+        forms: signed responses by form.
     """
 
     revision: int
-    with_keys: pb.WatchSnapshotResponse
-    without_keys: pb.WatchSnapshotResponse
+    forms: Mapping[Form, pb.WatchSnapshotResponse]
 
 
 class Board:
@@ -52,6 +59,11 @@ class Board:
         self._wanted = self._served = 0
         self._closed = False
 
+    @property
+    def revision(self) -> int:
+        """Revision that is posted; 0 for none."""
+        return self._posted.revision if self._posted is not None else 0
+
     async def refresh(self) -> None:
         """Post what the store holds now; calls that wait together share one reading."""
         self._wanted += 1
@@ -61,16 +73,19 @@ class Board:
                 return
             reaches = self._wanted
             snapshot = await self._read()
-            if self._posted is None or snapshot.revision != self._posted.revision:
+            if snapshot.revision != self.revision:
                 self._post(snapshot)
             self._served = reaches
 
     def _post(self, snapshot: pb.Snapshot) -> None:
-        with_keys = self._signed(snapshot)
+        forms = {Form.WITH_KEYS: self._signed(snapshot)}
         del snapshot.keys[:]
-        self._posted = Posted(snapshot.revision, with_keys, self._signed(snapshot))
+        forms[Form.WITH_POLICIES] = self._signed(snapshot)
+        del snapshot.policies[:]
+        forms[Form.BARE] = self._signed(snapshot)
+        self._posted = Posted(snapshot.revision, forms)
         metrics.REVISION.set(snapshot.revision)
-        metrics.SNAPSHOT_BYTES.set(len(with_keys.snapshot))
+        metrics.SNAPSHOT_BYTES.set(len(forms[Form.WITH_KEYS].snapshot))
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -88,19 +103,19 @@ class Board:
         self._closed = True
         self._changed.set()
 
-    async def watch(self, revision: int, *, keys: bool) -> AsyncIterator[pb.WatchSnapshotResponse]:
+    async def watch(self, revision: int, form: Form) -> AsyncIterator[pb.WatchSnapshotResponse]:
         """Yield the newest snapshot, then each that follows, and a sign of life where nothing does.
 
         Args:
             revision: what the watcher has; 0 for nothing.
-            keys: whether it gets the hashes of keys.
+            form: how much of it the watcher gets.
         """
         with metrics.WATCHERS.track_inprogress():
             while not self._closed:
                 changed, posted = self._changed, self._posted
                 if posted is not None and posted.revision != revision:
                     revision = posted.revision
-                    yield posted.with_keys if keys else posted.without_keys
+                    yield posted.forms[form]
                 elif not await _happens(changed, self._beat_s):
                     yield pb.WatchSnapshotResponse(revision=revision)
 

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from grpc import aio
@@ -19,11 +20,13 @@ from tether.store.registry import RegistryStore
 from tether.v1 import registry_pb2 as pb
 from tether.v1 import registry_pb2_grpc as grpc_pb
 from tether_registry import metrics
-from tether_registry.board import Board
+from tether_registry.board import Board, Form
 from tether_registry.catalog import Catalog
+from tether_registry.policy import Policies
 
 Context = aio.ServicerContext[Any, Any]
 KEY_READERS = frozenset({Role.GATEWAY, Role.BRIDGE})  # they see keys in plain anyway
+POLICY_READERS = frozenset({Role.ORCHESTRATOR, Role.REGISTRY, Role.OPERATOR})  # those above get policies too
 
 
 class RegistryServicer(grpc_pb.RegistryServiceServicer):
@@ -53,16 +56,16 @@ class RegistryServicer(grpc_pb.RegistryServiceServicer):
         self, request: pb.WatchSnapshotRequest, context: Context
     ) -> AsyncIterator[pb.WatchSnapshotResponse]:
         """Stream snapshots and signs of life."""
-        keys = bool(caller(context).roles & KEY_READERS)
-        async for response in self._board.watch(request.revision, keys=keys):
+        async for response in self._board.watch(request.revision, _form(caller(context).roles)):
             yield response
 
 
 class AccessServicer(grpc_pb.AccessServiceServicer):
-    """`AccessService`: tenants, quotas and keys."""
+    """`AccessService`: tenants, quotas, keys, policies and prices."""
 
-    def __init__(self, store: RegistryStore, board: Board) -> None:
+    def __init__(self, store: RegistryStore, policies: Policies, board: Board) -> None:
         self._store = store
+        self._policies = policies
         self._board = board
 
     async def CreateTenant(self, request: pb.CreateTenantRequest, context: Context) -> pb.CreateTenantResponse:
@@ -118,6 +121,31 @@ class AccessServicer(grpc_pb.AccessServiceServicer):
         return pb.RevokeKeyResponse(key=revoked)
 
 
+    async def SetPolicy(self, request: pb.SetPolicyRequest, context: Context) -> pb.SetPolicyResponse:
+        """Set a policy."""
+        rules.check_set_policy(request)
+        author = caller(context).node_id
+        made = await self._policies.set(request.policy, request.expected_version, author, _now_ms())
+        return pb.SetPolicyResponse(policy=made)
+
+    async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
+        """Return a policy."""
+        return pb.GetPolicyResponse(policy=await self._policies.get(request.tenant_id, request.version))
+
+    async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Context) -> pb.ListPoliciesResponse:
+        """Return a page of policies."""
+        return await self._policies.list(request)
+
+    async def SetPrice(self, request: pb.SetPriceRequest, context: Context) -> pb.SetPriceResponse:
+        """Set a price."""
+        rules.check_set_price(request)
+        return pb.SetPriceResponse(price=await self._policies.set_price(request.price, _now_ms()))
+
+    async def ListPrices(self, request: pb.ListPricesRequest, context: Context) -> pb.ListPricesResponse:
+        """Return a page of prices."""
+        return await self._policies.list_prices(request)
+
+
 class ArtifactServicer(grpc_pb.ArtifactServiceServicer):
     """`ArtifactService`: blobs by their SHA-256."""
 
@@ -153,6 +181,13 @@ async def _parts(first: pb.WriteBlobRequest, rest: AsyncIterator[pb.WriteBlobReq
     async for request in rest:
         metrics.BLOB_BYTES.labels("in").inc(len(request.data))
         yield request.data
+
+
+def _form(roles: AbstractSet[Role]) -> Form:
+    """Return which snapshots a caller in these roles gets."""
+    if roles & KEY_READERS:
+        return Form.WITH_KEYS
+    return Form.WITH_POLICIES if roles & POLICY_READERS else Form.BARE
 
 
 def _now_ms() -> int:

@@ -17,8 +17,10 @@ from google.protobuf.message import DecodeError
 from tether.errors import Reason, TetherError
 from tether.identity.role import Role
 from tether.identity.signature import SNAPSHOT
+from tether.policy import Policies
 from tether.registry import index
 from tether.v1 import registry_pb2 as pb
+from tether.v1.policy_pb2 import Price
 
 FILE = "snapshot.bin"
 FILE_BYTES_MAX = 256 << 20  # a million keys of 200 bytes
@@ -106,6 +108,14 @@ class Catalogue:
         if not self.revision:
             raise _no_snapshot()
         return self._index.model(model_id, version)
+
+    def policies(self) -> Policies:
+        """Policies that hold, ready to be evaluated; the same object until the next snapshot."""
+        return self._index.policies
+
+    def price(self, model_id: str) -> Price | None:
+        """Newest price of a model, or None where it costs nothing."""
+        return self._index.prices.get(model_id)
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after each new snapshot; returns what ends that."""

@@ -1,15 +1,18 @@
-"""An index over one snapshot: keys by id, tenants by name, versions by model.
+"""An index over one snapshot: keys by id, tenants by name, versions and prices by model, policies to evaluate.
 
 It is built once per snapshot and then only read, so that a request costs two dictionary look-ups.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from tether import name
 from tether.access import key
 from tether.errors import Reason, TetherError
+from tether.policy import Policies
 from tether.v1 import registry_pb2 as pb
+from tether.v1.policy_pb2 import Price
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +24,16 @@ class Index:
         tenants: by id.
         keys: by key id; empty for readers that get no keys.
         models: versions of each model, newest first.
+        policies: what holds, ready to be evaluated; of none for readers that get none.
+        prices: newest of each model that has one.
     """
 
     revision: int
     tenants: Mapping[str, pb.Tenant]
     keys: Mapping[str, pb.Key]
     models: Mapping[str, tuple[pb.Model, ...]]
+    policies: Policies = field(default_factory=Policies)
+    prices: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType({}))
 
     def authenticate(self, token: str, now_s: float) -> tuple[pb.Tenant, pb.Key]:
         """Return who a key acts for.
@@ -81,7 +88,14 @@ def build(snapshot: pb.Snapshot) -> Index:
         for model_id, versions in models.items()
     }
     tenants = {tenant.name: tenant for tenant in snapshot.tenants}
-    return Index(snapshot.revision, tenants, {one.name: one for one in snapshot.keys}, newest_first)
+    return Index(
+        snapshot.revision,
+        tenants,
+        {one.name: one for one in snapshot.keys},
+        newest_first,
+        Policies(snapshot.policies),
+        {one.model_id: one for one in snapshot.prices},
+    )
 
 
 def is_live(one: pb.Key, now_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""Rules of what the registry is told: tenants, quotas, keys, blobs, pages."""
+"""Rules of what the registry is told: tenants, quotas, keys, policies, prices, blobs, pages."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -9,6 +9,15 @@ from tether.v1 import registry_pb2
 LABEL_BYTES_MAX = 127
 PAGE_SIZE_MAX, PAGE_TOKEN_BYTES_MAX = 1_000, 512
 QUOTA_MAX = (1 << 53) - 1  # what JSON numbers hold; 0 is no limit
+QUOTA_FIELDS = (
+    "requests_per_minute",
+    "tokens_per_minute",
+    "tokens_per_day",
+    "concurrent_jobs",
+    "spend_per_day_micros",
+)
+PRICE_MICROS_MAX = 10**12  # a million units per thousand tokens; times the tokens of a day it stays under 2^63
+POLICY_BYTES_MAX = 32_768  # what 64 rules with a few names each take; an editor's page, not a database
 HASH_BYTES = 32
 BLOB_BYTES_MAX = 1 << 40  # a guess: no single weights file known is near 1 TiB
 MANIFEST_BYTES_MAX = 3_500_000  # under grpc's 4 MiB; lists 100 GiB of pieces
@@ -31,7 +40,7 @@ def check_quota(quota: registry_pb2.Quota) -> None:
     Raises:
         TetherError: INVALID_FIELD below `quota`.
     """
-    for field in ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "concurrent_jobs"):
+    for field in QUOTA_FIELDS:
         check.number(f"quota.{field}", getattr(quota, field), 0, QUOTA_MAX)
 
 
@@ -54,6 +63,29 @@ def check_key_id(key_id: str) -> None:
         TetherError: INVALID_FIELD at `key_id`.
     """
     check.holds("key_id", ok=name.is_key(key_id), found="no key id", rule="16 lower-case hex digits")
+
+
+def check_set_policy(request: registry_pb2.SetPolicyRequest) -> None:
+    """Check the outside of a policy; `tether.policy` checks what it says.
+
+    Raises:
+        TetherError: INVALID_FIELD.
+    """
+    if request.policy.tenant_id:
+        name.tenant(request.policy.tenant_id, "policy.tenant_id")
+    size = request.policy.ByteSize()
+    check.holds("policy", ok=size <= POLICY_BYTES_MAX, found=f"{size} bytes", rule=f"at most {POLICY_BYTES_MAX} bytes")
+
+
+def check_set_price(request: registry_pb2.SetPriceRequest) -> None:
+    """Check a price: its model's name, and each part 0 to 10^12 micros per thousand tokens.
+
+    Raises:
+        TetherError: INVALID_FIELD below `price`.
+    """
+    name.model(request.price.model_id, "price.model_id")
+    for field in ("input_micros", "output_micros"):
+        check.number(f"price.{field}", getattr(request.price, field), 0, PRICE_MICROS_MAX)
 
 
 def check_page(page_size: int, page_token: str) -> None:

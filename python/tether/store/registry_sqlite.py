@@ -40,7 +40,7 @@ class SqliteRegistryStore(SqlRegistryStore):
         """
         database = _Database(await Sqlite.open(path, load("sqlite", "registry")))
         try:
-            await database.write(work.begin(now_ms()))
+            await database.write(lambda: work.begin(now_ms()))
         except BaseException:
             await database.close()
             raise
@@ -53,11 +53,11 @@ class _Database:
     def __init__(self, sqlite: Sqlite) -> None:
         self._sqlite = sqlite
 
-    async def read(self, done: work.Work[T]) -> T:
-        return await self._sqlite.read(lambda connection: _drive(connection, done))
+    async def read(self, make: Callable[[], work.Work[T]]) -> T:
+        return await self._sqlite.read(lambda connection: _drive(connection, make()))
 
-    async def write(self, done: work.Work[T]) -> T:
-        return await self._sqlite.write(lambda connection: _drive(connection, done))
+    async def write(self, make: Callable[[], work.Work[T]]) -> T:
+        return await self._sqlite.write(lambda connection: _drive(connection, make()))
 
     async def close(self) -> None:
         await self._sqlite.close()

@@ -7,6 +7,7 @@ from tether.access import key
 from tether.identity.role import Role
 from tether.registry.catalogue import Catalogue
 from tether.v1 import registry_pb2 as pb
+from tether.v1.policy_pb2 import Policy, Price
 
 NETWORK_ID = bytes(32)
 
@@ -49,9 +50,14 @@ def snapshot_of(
     keys: Sequence[pb.Key] = (),
     models: Sequence[pb.Model] = (),
     network_id: bytes = NETWORK_ID,
+    *,
+    policies: Sequence[Policy] = (),
+    prices: Sequence[Price] = (),
 ) -> pb.WatchSnapshotResponse:
     """Return an unsigned response of `WatchSnapshot`."""
     body = pb.Snapshot(network_id=network_id, revision=revision, tenants=tenants, keys=keys, models=models)
+    body.policies.extend(policies)
+    body.prices.extend(prices)
     return pb.WatchSnapshotResponse(snapshot=body.SerializeToString(), revision=revision)
 
 
@@ -60,10 +66,12 @@ def catalogue_of(
     keys: Sequence[pb.Key] = (),
     models: Sequence[pb.Model] = (),
     *,
+    policies: Sequence[Policy] = (),
+    prices: Sequence[Price] = (),
     now_s: float = 0.0,
     folder: Path | None = None,
 ) -> Catalogue:
     """Return a catalogue that serves these."""
     catalogue = Catalogue(TrustAll(), NETWORK_ID, folder, serve_s=float("inf"))
-    catalogue.apply(snapshot_of(1, tenants, keys, models), now_s)
+    catalogue.apply(snapshot_of(1, tenants, keys, models, policies=policies, prices=prices), now_s)
     return catalogue

@@ -3,7 +3,8 @@
 import asyncio
 
 from tether.v1 import registry_pb2 as pb
-from tether_registry.board import Board
+from tether.v1.policy_pb2 import Policy, Price
+from tether_registry.board import Board, Form
 
 
 class Store:
@@ -13,7 +14,7 @@ class Store:
     async def read(self):
         self.reads += 1
         await asyncio.sleep(0)
-        return pb.Snapshot(revision=self.revision, keys=[pb.Key(name="k")])
+        return pb.Snapshot(revision=self.revision, keys=[pb.Key(name="k")], policies=[Policy()], prices=[Price()])
 
 
 def board_of(store, beat_s=5.0):
@@ -24,29 +25,30 @@ async def test_board_shows_the_newest_at_once():
     store = Store()
     board = board_of(store)
     await board.refresh()
-    watch = board.watch(0, keys=True)
+    watch = board.watch(0, Form.WITH_KEYS)
     response = await anext(watch)
     assert (response.revision, response.credential) == (1, b"credential")
     assert response.signature == f"tether/snapshot/v1 {len(response.snapshot)}".encode()
     await watch.aclose()
 
 
-async def test_board_hides_keys_from_others():
+async def test_board_shows_keys_and_policies_only_to_those_who_need_them():
     board = board_of(Store())
     await board.refresh()
-    counts = []
-    for keys in (True, False):
-        watch = board.watch(0, keys=keys)
-        counts.append(len(pb.Snapshot.FromString((await anext(watch)).snapshot).keys))
+    counts = {}
+    for form in Form:
+        watch = board.watch(0, form)
+        shown = pb.Snapshot.FromString((await anext(watch)).snapshot)
+        counts[form] = (len(shown.keys), len(shown.policies), len(shown.prices))
         await watch.aclose()
-    assert counts == [1, 0]
+    assert counts == {Form.WITH_KEYS: (1, 1, 1), Form.WITH_POLICIES: (0, 1, 1), Form.BARE: (0, 0, 1)}
 
 
 async def test_board_tells_each_change_to_each_watcher():
     store = Store()
     board = board_of(store)
     await board.refresh()
-    watches = [board.watch(1, keys=True) for _ in range(3)]
+    watches = [board.watch(1, Form.WITH_KEYS) for _ in range(3)]
     waiting = [asyncio.create_task(anext(one)) for one in watches]
     await asyncio.sleep(0)
     store.revision = 2
@@ -59,7 +61,7 @@ async def test_board_tells_each_change_to_each_watcher():
 async def test_board_says_that_it_lives_where_nothing_changes():
     board = board_of(Store(), beat_s=0.01)
     await board.refresh()
-    watch = board.watch(1, keys=True)
+    watch = board.watch(1, Form.WITH_KEYS)
     beat = await anext(watch)
     assert (beat.snapshot, beat.revision) == (b"", 1)
     await watch.aclose()
@@ -87,7 +89,7 @@ async def test_board_refresh_sees_what_was_written_before_it():
 async def test_board_closed_ends_its_watches():
     board = board_of(Store())
     await board.refresh()
-    watch = board.watch(1, keys=True)
+    watch = board.watch(1, Form.WITH_KEYS)
     waiting = asyncio.create_task(anext(watch, None))
     await asyncio.sleep(0)
     board.close()
