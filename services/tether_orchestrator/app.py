@@ -19,7 +19,6 @@ from tether.observe.trace import Tracing
 from tether.placement.breaker import Breakers, BreakerSettings
 from tether.placement.query import Queries
 from tether.placement.rival import Orchestrator as Me
-from tether.policy import ALLOW_ALL
 from tether.registry.catalogue import Catalogue
 from tether.registry.follower import SnapshotFollower
 from tether.store.jobs_sqlite import SqliteJobStore
@@ -131,7 +130,6 @@ class Parts:
             self.catalogue,
             Queries({config.region: 1.0} | config.proximity),
             Breakers(BreakerSettings()),
-            [ALLOW_ALL],
         )
         self.reservations = Reservations(
             store,

@@ -10,7 +10,7 @@ from tether.placement.breaker import Breakers
 from tether.placement.query import Queries
 from tether.placement.refusal import no_candidate
 from tether.placement.resolve import Resolved, resolve
-from tether.policy import Rule, evaluate
+from tether.policy import Decision, enforce, evaluate
 from tether.policy import Subject as PolicySubject
 from tether.registry.catalogue import Catalogue
 from tether.store.jobs import Worker
@@ -28,25 +28,34 @@ class Scheduler:
         catalogue: models.
         queries: native queries.
         breakers: by (model, region).
-        rules: of the operator.
     """
 
-    def __init__(
-        self, fleet: FleetView, catalogue: Catalogue, queries: Queries, breakers: Breakers, rules: Sequence[Rule]
-    ) -> None:
+    def __init__(self, fleet: FleetView, catalogue: Catalogue, queries: Queries, breakers: Breakers) -> None:
         self._fleet = fleet
         self._catalogue = catalogue
         self._queries = queries
         self._breakers = breakers
-        self._rules = rules
 
-    def resolve(self, header: Header) -> Resolved:
-        """Fill in what a request left open.
+    def decide(self, header: Header) -> Decision:
+        """What policy says of a request."""
+        subject = PolicySubject(header.tenant_id, header.model_id, header.priority)
+        return evaluate(self._catalogue.policies(), subject)
+
+    def resolve(self, header: Header, *, again: bool = False) -> Resolved:
+        """Fill in what a request left open, and refuse what policy does not let run.
+
+        Args:
+            header: the request; it is changed.
+            again: whether the job runs already: policy then says where it may go on, and no more whether.
 
         Raises:
-            TetherError: MODEL_UNKNOWN, VERSION_UNKNOWN.
+            TetherError: MODEL_UNKNOWN, VERSION_UNKNOWN, POLICY_FORBIDS.
         """
-        return resolve(header, self._catalogue.model(header.model_id, header.version))
+        model = self._catalogue.model(header.model_id, header.version)
+        decision = self.decide(header)
+        if not again:
+            enforce(decision, sealed=header.sealed)
+        return resolve(header, model, decision)
 
     def choose(self, request: Resolved, exclude: Sequence[str] = (), fingerprint: bytes = b"") -> Worker:
         """The best worker; the job counts as placed there.
@@ -62,8 +71,7 @@ class Scheduler:
         model, header = request.model, request.header
         now_s = monotonic_ms() / 1_000
         unhealthy = self._breakers.unhealthy(model.model_id, now_s)
-        ruling = evaluate(self._rules, PolicySubject(header.tenant_id, model.model_id, model.version))
-        query = self._queries.of(model, header, ruling, unhealthy, fingerprint)
+        query = self._queries.of(model, header, request.decision, unhealthy, fingerprint)
         best = self._fleet.best(query, header.correlation_id, exclude)
         if best is None:
             raise self._refusal(model.model_id, model.version, unhealthy)
@@ -101,8 +109,7 @@ class Scheduler:
         request = self.resolve(header)
         model = request.model
         unhealthy = self._breakers.unhealthy(model.model_id, monotonic_ms() / 1_000)
-        ruling = evaluate(self._rules, PolicySubject(header.tenant_id, model.model_id, model.version))
-        query = self._queries.of(model, header, ruling, unhealthy)
+        query = self._queries.of(model, header, request.decision, unhealthy)
         found, removed = self._fleet.explain(query, header.correlation_id or "explain", limit)
         return ExplainResponse(
             candidates=[

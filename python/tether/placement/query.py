@@ -1,17 +1,18 @@
-"""The native query of a request: made once per model version, ruling and breaker state, then used for every request.
+"""The native query of a request: made once per model version, decision and breaker state, then used for every request.
 
 Source: docs/design/design.md §4.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tether._native import Query
-from tether.policy import Ruling
+from tether.errors import Reason, TetherError
+from tether.policy import Decision
 from tether.v1.placement_pb2 import Header
 from tether.v1.registry_pb2 import Model
 
-_KEPT_MAX = 1_024  # (model version, rule, breakers) in use at a time; a query is some 500 bytes
+_KEPT_MAX = 1_024  # (model version, decision, breakers) in use at a time; a query is some 500 bytes
 
 
 class Queries:
@@ -26,14 +27,14 @@ class Queries:
         self._kept: OrderedDict[tuple[object, ...], Query] = OrderedDict()
 
     def of(
-        self, model: Model, header: Header, ruling: Ruling, breakers: Mapping[str, float], fingerprint: bytes = b""
+        self, model: Model, header: Header, decision: Decision, breakers: Mapping[str, float], fingerprint: bytes = b""
     ) -> Query:
         """The query of a request.
 
         Args:
             model: the version that runs.
             header: the request.
-            ruling: what policy says of it.
+            decision: what policy says of it; its restrictions hold beside the model's own needs.
             breakers: health of regions whose breaker is not closed.
             fingerprint: of the engine that it must run on, 32 bytes; empty for any.
 
@@ -42,17 +43,17 @@ class Queries:
         """
         adapters = tuple((adapter.adapter_id, adapter.version) for adapter in header.adapters)
         unhealthy = tuple(sorted(breakers.items()))
-        key = (model.digest, model.model_id, model.version, adapters, ruling.rule, unhealthy, fingerprint)
+        key = (model.digest, model.model_id, model.version, adapters, decision.where, unhealthy, fingerprint)
         query = self._kept.get(key)
         if query is None:
-            query = self._keep(key, self._make(model, adapters, ruling, breakers, fingerprint))
+            query = self._keep(key, self._make(model, adapters, decision, breakers, fingerprint))
         return query
 
     def _make(
         self,
         model: Model,
         adapters: tuple[tuple[str, str], ...],
-        ruling: Ruling,
+        decision: Decision,
         breakers: Mapping[str, float],
         fingerprint: bytes,
     ) -> Query:
@@ -63,13 +64,13 @@ class Queries:
             digest=model.digest,
             fingerprint=fingerprint,
             regions=self._proximity,
-            regions_allowed=ruling.regions,
-            gpu_classes=dict.fromkeys(needs.gpu_classes, 1.0),
+            regions_allowed=sorted(decision.regions or ()),
+            gpu_classes=dict.fromkeys(gpu_classes(needs.gpu_classes, decision.gpu_classes), 1.0),
             vram_bytes_min=needs.vram_bytes_min,
             accelerators=list(needs.accelerators),
             adapters=adapters,
             breakers=dict(breakers),
-            policy=dict(ruling.points),
+            policy=dict(decision.points),
         )
 
     def _keep(self, key: tuple[object, ...], query: Query) -> Query:
@@ -77,3 +78,20 @@ class Queries:
             self._kept.popitem(last=False)
         self._kept[key] = query
         return query
+
+
+def gpu_classes(needed: Collection[str], allowed: Collection[str] | None) -> list[str]:
+    """GPU classes that a job may run on: those that the model needs and policy allows; empty for any.
+
+    Raises:
+        TetherError: POLICY_FORBIDS where they have none in common.
+    """
+    if not needed or allowed is None:
+        return sorted(needed or allowed or ())
+    both = sorted(set(needed) & set(allowed))
+    if not both:
+        words = (
+            f"Policy allows GPU classes {', '.join(sorted(allowed))}, and the model needs {', '.join(sorted(needed))}"
+        )
+        raise TetherError(Reason.POLICY_FORBIDS, words)
+    return both

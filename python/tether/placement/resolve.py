@@ -6,7 +6,9 @@ Source: docs/design/streams.md §1.
 
 from dataclasses import dataclass
 
+from tether import policy
 from tether.job import hold
+from tether.policy import NO_RULES, Decision
 from tether.v1.infer_pb2 import Infer
 from tether.v1.placement_pb2 import Header
 from tether.v1.registry_pb2 import Model
@@ -22,19 +24,27 @@ class Resolved:
         header: as it runs: version and defaults filled in.
         model: the version that runs.
         limit_tokens: the most it can use.
+        decision: what policy says of it.
     """
 
     header: Header
     model: Model
     limit_tokens: int
+    decision: Decision = NO_RULES
+
+    @property
+    def priority(self) -> int:
+        """The class it waits in, `Infer.Priority`; the header keeps the one asked for, which rules look at."""
+        return policy.priority(self.header.priority, self.decision)
 
 
-def resolve(header: Header, model: Model) -> Resolved:
+def resolve(header: Header, model: Model, decision: Decision = NO_RULES) -> Resolved:
     """Fill in what the request left open.
 
     Args:
         header: as sent; it is changed.
         model: the version that runs.
+        decision: what policy says of it.
 
     Returns:
         The request as it runs; its seed stays open.
@@ -42,8 +52,9 @@ def resolve(header: Header, model: Model) -> Resolved:
     merged = parameters(header.parameters, model)
     header.version = model.version
     header.parameters.CopyFrom(merged)
+    header.path = Infer.Path.ValueType(policy.path(header.path, decision))
     header.ClearField("prefix_hashes")
-    return Resolved(header, model, limit(header, merged))
+    return Resolved(header, model, limit(header, merged), decision)
 
 
 def parameters(sent: Infer.Parameters, model: Model) -> Infer.Parameters:

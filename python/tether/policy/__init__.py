@@ -1,5 +1,20 @@
-"""What operators allow and prefer, as rules that are evaluated without I/O."""
+"""Policy Engine: what operators allow and prefer, as rules that are evaluated without I/O.
 
-from tether.policy.rule import ALLOW_ALL, Path, Rule, Ruling, Subject, evaluate
+Source: docs/design/design.md §4.
+"""
 
-__all__ = ["ALLOW_ALL", "Path", "Rule", "Ruling", "Subject", "evaluate"]
+from tether.policy.check import check_policy
+from tether.policy.decision import NO_RULES, Decision, Subject, enforce, path, priority
+from tether.policy.engine import Policies, evaluate
+
+__all__ = [
+    "NO_RULES",
+    "Decision",
+    "Policies",
+    "Subject",
+    "check_policy",
+    "enforce",
+    "evaluate",
+    "path",
+    "priority",
+]

@@ -1,6 +1,7 @@
 """Resolving: defaults under what was sent, once, and the most it can use."""
 
 from tether.placement.resolve import parameters, resolve
+from tether.policy import Decision
 from tether.v1.infer_pb2 import Infer
 from tether.v1.placement_pb2 import Header
 from tether.v1.registry_pb2 import Model
@@ -41,3 +42,10 @@ def test_resolve_again_changes_nothing() -> None:
     twice = resolve(Header.FromString(once.header.SerializeToString()), MODEL)
     assert twice == once
     assert once.limit_tokens == 104
+
+
+def test_resolve_follows_policy_and_keeps_the_class_that_was_asked_for() -> None:
+    decision = Decision(path=Infer.PATH_RELAY, priority_max=Infer.PRIORITY_LOW)
+    resolved = resolve(Header(model_id="demo", priority=Infer.PRIORITY_HIGH), MODEL, decision)
+    assert (resolved.priority, resolved.header.priority) == (Infer.PRIORITY_LOW, Infer.PRIORITY_HIGH)
+    assert resolved.header.path == Infer.PATH_RELAY
