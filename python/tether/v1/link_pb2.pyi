@@ -160,6 +160,7 @@ class Link(_message.Message):
         HANDED_FIELD_NUMBER: _builtins.int
         CONTINUITY_FIELD_NUMBER: _builtins.int
         ATTEMPTS_FIELD_NUMBER: _builtins.int
+        PREFIX_OUTPUTS_FIELD_NUMBER: _builtins.int
         request: _builtins.bytes
         """Serialized Infer.Request as the client sent it."""
         ticket: _builtins.bytes
@@ -196,6 +197,10 @@ class Link(_message.Message):
         def handed(self) -> _containers.RepeatedCompositeFieldContainer[_infer_pb2.Infer.HandedPrefix]:
             """Who made the prefix, in order; the receipt lists them."""
 
+        @_builtins.property
+        def prefix_outputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """Choice that each token of the prefix belongs to; empty where all belong to the first."""
+
         def __init__(
             self,
             *,
@@ -212,10 +217,11 @@ class Link(_message.Message):
             handed: _abc.Iterable[_infer_pb2.Infer.HandedPrefix] | None = ...,
             continuity: _infer_pb2.Infer.Continuity.ValueType = ...,
             attempts: _builtins.int = ...,
+            prefix_outputs: _abc.Iterable[_builtins.int] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["detach_grace", b"detach_grace", "position", b"position", "timeout", b"timeout"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes_max", b"answer_bytes_max", "attempts", b"attempts", "chain_state", b"chain_state", "continuity", b"continuity", "credit_bytes", b"credit_bytes", "detach_grace", b"detach_grace", "handed", b"handed", "position", b"position", "prefix", b"prefix", "request", b"request", "ticket", b"ticket", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes_max", b"answer_bytes_max", "attempts", b"attempts", "chain_state", b"chain_state", "continuity", b"continuity", "credit_bytes", b"credit_bytes", "detach_grace", b"detach_grace", "handed", b"handed", "position", b"position", "prefix", b"prefix", "prefix_outputs", b"prefix_outputs", "request", b"request", "ticket", b"ticket", "timeout", b"timeout", "traceparent", b"traceparent"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
