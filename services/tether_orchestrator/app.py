@@ -21,17 +21,21 @@ from tether.placement.query import Queries
 from tether.placement.rival import Orchestrator as Me
 from tether.registry.catalogue import Catalogue
 from tether.registry.follower import SnapshotFollower
+from tether.store.jobs import Worker
 from tether.store.jobs_sqlite import SqliteJobStore
 from tether.v1.control_pb2_grpc import add_ControlServiceServicer_to_server
 from tether.v1.placement_pb2_grpc import add_PlacementServiceServicer_to_server
+from tether_orchestrator.choice import AtOnce
 from tether_orchestrator.clock import AttentiveClock
 from tether_orchestrator.config import Config
 from tether_orchestrator.discovery import DiscoverySub
 from tether_orchestrator.doubt import Doubt
+from tether_orchestrator.engine import Engines
 from tether_orchestrator.fleet import REMOVE_MS, FleetView
 from tether_orchestrator.gate import Gate
+from tether_orchestrator.open_jobs import OpenJobs
 from tether_orchestrator.orphan import Orphans
-from tether_orchestrator.reservation import Reservations
+from tether_orchestrator.reservation import Around, Reservations
 from tether_orchestrator.scheduler import Scheduler
 from tether_orchestrator.servicer import SERVICES, ControlServicer, PlacementServicer
 from tether_orchestrator.session import Sessions
@@ -124,30 +128,32 @@ class Parts:
         self.leases = Leases(config.session_lease_s, clock.now_s())
         self.sessions = Sessions(store, self.leases, config.session_lease_s, clock.now_s)
         self.doubt = Doubt(node.overlay, self.tasks, dead=self._worker_dead, over=self.sessions.worker_lost)
-        self.links = WorkerLinks(self.fleet, self.doubt, self.tasks)
+        self.engines = Engines()
+        self.links = WorkerLinks(self.fleet, self.doubt, self.tasks, self.engines)
         self.scheduler = Scheduler(
             self.fleet,
             self.catalogue,
             Queries({config.region: 1.0} | config.proximity),
             Breakers(BreakerSettings()),
         )
-        self.reservations = Reservations(
-            store,
-            self.scheduler,
-            self.fleet,
-            self.leases,
-            node.identity,
-            self.gate,
-            timeout_s=config.job_timeout_s,
-            clock=clock,
+        self.open = OpenJobs()
+        self.settlement = Settlement(store, node.trust, self.scheduler, self.sessions, self.links, self.open)
+        around = Around(
+            store=store,
+            chooser=AtOnce(self.scheduler, clock),
+            fleet=self.fleet,
+            engines=self.engines,
+            leases=self.leases,
+            sessions=self.sessions,
+            open=self.open,
+            settle=self.settlement.complete,
+            me=self._relay,
         )
-        self.settlement = Settlement(
-            store, node.trust, self.scheduler, self.sessions, self.links, self.reservations.open
-        )
+        self.reservations = Reservations(around, node.identity, self.gate, timeout_s=config.job_timeout_s, clock=clock)
         self.links.settle_with(self.settlement)
         self.discovery = DiscoverySub(node.overlay, config.region, me)
         orphans = Orphans(store, self.leases, self.fleet, self.settlement, clock.now_s)
-        self.upkeep = Upkeep(store, self.fleet, self.sessions, self.reservations.open, orphans, clock)
+        self.upkeep = Upkeep(store, self.fleet, self.sessions, self.open, orphans, clock)
 
     async def start(self) -> None:
         """Refuse a rival, serve, announce.
@@ -170,8 +176,8 @@ class Parts:
         self.gate.drain()
         self.sessions.drain(grace_s)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.reservations.open.wait_empty(), grace_s)
-        _log.info("drained", open_jobs=len(self.reservations.open))
+            await asyncio.wait_for(self.open.wait_empty(), grace_s)
+        _log.info("drained", open_jobs=len(self.open))
         self.discovery.close()
         self.sessions.end_all()
         self.fleet.end_watches()
@@ -195,12 +201,17 @@ class Parts:
 
     def _add(self, server: object) -> list[str]:
         """Add the services; returns their full names."""
-        placement = PlacementServicer(self.reservations, self.settlement, self.sessions, self.scheduler, self.tracing)
+        placement = PlacementServicer(self.reservations, self.settlement, self.sessions, self.scheduler, self.tracing)  # type: ignore[abstract]
         add_PlacementServiceServicer_to_server(placement, server)  # type: ignore[arg-type]
-        add_ControlServiceServicer_to_server(ControlServicer(self.fleet, self._store), server)  # type: ignore[arg-type]
+        control = ControlServicer(self.fleet, self._store, self.reservations.relay)  # type: ignore[abstract]
+        add_ControlServiceServicer_to_server(control, server)  # type: ignore[arg-type]
         handshake = Handshake(self._node.identity, self._node.trust)
         local = LinkLocal(handshake, self.links.outbox, self.links.book)
         return [*SERVICES, *LinkServer(local, ROLES, self.links).add_to(server)]  # type: ignore[arg-type]
+
+    def _relay(self) -> Worker:
+        """This orchestrator, as a relay."""
+        return Worker(self._node.node_id, self._node.incarnation, self._node.address)
 
     def _worker_dead(self, worker: str, incarnation: int) -> None:
         self.fleet.dead(worker)

@@ -4,6 +4,7 @@ from tether.errors import Reason, TetherError
 from tether.job.commit import receipt_body
 from tether.job.hold import Position
 from tether.job.key import JOB_ID_BYTES
+from tether.job.poison import Cause
 from tether.job.state import State
 from tether.rules.request import Limits, check_place
 from tether.store.jobs import Driver, JobRow, Worker
@@ -19,20 +20,25 @@ from tether.v1.placement_pb2 import (
     PlaceResponse,
     WorkerAddress,
 )
+from tether.v1.policy_pb2 import Retain
 from tether_orchestrator.reservation import Ask, Join, Placement, Run
 from tether_orchestrator.session import SESSION_BYTES
 from tether_orchestrator.settlement import End
 
 _OUTCOMES = frozenset(int(state) for state in State) - {int(State.RESERVED)}
+_CAUSES = frozenset(int(cause) for cause in Cause)
+FINGERPRINT_BYTES = 32
+_ERROR_BYTES_MAX = 1_024  # as placement.proto says
 _LIMITS = Limits(input_bytes_max=1 << 40)  # the gateway's own limit holds; here the size is only a number
 
 
-def ask_of(request: PlaceRequest, node: str) -> Ask:
+def ask_of(request: PlaceRequest, node: str, trace_id: str = "") -> Ask:
     """What a gateway asks.
 
     Args:
         request: as sent; its header is used, not copied.
         node: who it proved to be.
+        trace_id: of the call, or empty.
 
     Raises:
         TetherError: INVALID_FIELD.
@@ -40,7 +46,20 @@ def ask_of(request: PlaceRequest, node: str) -> Ask:
     header = request.header
     check_place(header, _LIMITS)
     _check("session_id", ok=len(request.session_id) == SESSION_BYTES)
-    return Ask(header, Driver(request.session_id, node), request.after_epoch)
+    _check("cause", ok=int(request.cause) in _CAUSES)
+    _check("fingerprint", ok=len(request.fingerprint) in (0, FINGERPRINT_BYTES))
+    header.ClearField("degraded")
+    return Ask(
+        header,
+        Driver(request.session_id, node),
+        request.after_epoch,
+        Cause(request.cause or Cause.NEW),
+        _position(request.position),
+        request.race,
+        request.fingerprint,
+        _cut(request.error),
+        trace_id,
+    )
 
 
 def end_of(request: CompleteRequest, node: str) -> End:
@@ -63,7 +82,7 @@ def end_of(request: CompleteRequest, node: str) -> End:
         receipt=request.receipt if request.HasField("receipt") else None,
         answer=request.answer,
         error=request.error,
-        delivered=Position(0, delivered.tokens, delivered.bytes) if delivered is not None else None,
+        delivered=_position(delivered, request.input_tokens) if delivered is not None else None,
         gateway=node,
     )
 
@@ -75,13 +94,15 @@ def place_response(placement: Placement) -> PlaceResponse:
     row = placement.row
     subject = row.subject
     if isinstance(placement, Join):
-        return PlaceResponse(job_id=subject.job, joined=joined_message(row))
-    return PlaceResponse(job_id=subject.job, ended=Ended(job=job_message(row), model_digest=subject.digest))
+        return PlaceResponse(job_id=subject.job, joined=joined_message(row, placement.relay))
+    ended = Ended(job=job_message(row), model_digest=subject.digest, retain=placement.retain)
+    return PlaceResponse(job_id=subject.job, ended=ended)
 
 
-def joined_message(row: JobRow) -> Joined:
+def joined_message(row: JobRow, relay: Worker | None = None) -> Joined:
     """Where a job runs, for whoever reads along."""
     return Joined(
+        relay=_address(relay) if relay is not None else None,
         epoch=row.epoch,
         worker=_address(row.worker),
         model_id=row.subject.model,
@@ -90,9 +111,9 @@ def joined_message(row: JobRow) -> Joined:
     )
 
 
-def lookup_response(row: JobRow) -> LookupJobResponse:
+def lookup_response(row: JobRow, relay: Worker | None = None) -> LookupJobResponse:
     """A job, and where it runs while it does."""
-    running = joined_message(row) if row.state is State.RESERVED else None
+    running = joined_message(row, relay) if row.state is State.RESERVED else None
     return LookupJobResponse(job=job_message(row), running=running, model_digest=row.subject.digest)
 
 
@@ -155,15 +176,33 @@ def _add_outcome(job: Job, row: JobRow) -> None:
 
 
 def _placed(run: Run) -> Placed:
-    permit = run.permit
-    return Placed(
+    permit, decision = run.permit, run.decision
+    placed = Placed(
         epoch=permit.epoch,
         worker=_address(permit.worker),
         ticket=run.ticket,
         model_id=permit.subject.model,
         version=permit.subject.version,
         model_digest=permit.subject.digest,
+        degraded=permit.degraded,
+        relay=_address(run.relay) if run.relay is not None else None,
+        attempts=permit.attempts,
+        fingerprint=run.engine.fingerprint,
+        continuity=Infer.Continuity.ValueType(run.engine.continuity),
+        seed=permit.seed,
+        retain=decision.retain == Retain.RETAIN_REQUEST,
     )
+    if decision.hedge_after_s is not None:
+        placed.hedge_after.FromMilliseconds(int(decision.hedge_after_s * 1_000))
+    return placed
+
+
+def _position(position: Infer.Position, input_tokens: int = 0) -> Position:
+    return Position(input_tokens, position.tokens, position.bytes)
+
+
+def _cut(words: str) -> str:
+    return words.encode()[:_ERROR_BYTES_MAX].decode(errors="ignore")
 
 
 def _address(worker: Worker) -> WorkerAddress:

@@ -1,41 +1,53 @@
 """Reservation Manager: one way from a request to a worker, an attempt to read along with, or an end.
 
-Most requests are new: pick a worker, write the row, sign the ticket. The rest is what a repeat of a key meets.
-Source: docs/design/streams.md §1, §3.
+Most requests are new: pick a worker, write the row, sign the ticket. The rest is what a repeat of a key meets, and what
+a driver gets whose attempt has ended before the answer did.
+Source: docs/design/streams.md §1, §3, §7.
 """
 
-import asyncio
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 from tether.errors import Reason, TetherError
+from tether.job import poison
+from tether.job.attempt import Asks, Running, Way, way
+from tether.job.hold import Position
 from tether.job.lease import Leases
+from tether.job.poison import Cause, Fate
+from tether.job.repeat import ATTEMPTS_MAX
 from tether.job.state import State, is_open
 from tether.placement.resolve import Resolved
 from tether.placement.ticket import Permit, Signer, header_of, sign, ticket_body
+from tether.policy import Decision
 from tether.store.jobs import (
     Attempt,
     Driver,
-    Existing,
     JobRow,
     JobStore,
     Refused,
     Reservation,
     Reserved,
+    Settled,
     Subject,
     Worker,
 )
-from tether.v1.placement_pb2 import Header
-from tether_orchestrator.clock import AttentiveClock, monotonic_ms
+from tether.v1.infer_pb2 import Infer
+from tether.v1.placement_pb2 import Header, NewEpoch, WorkerAddress
+from tether.v1.policy_pb2 import Retain
+from tether_orchestrator.choice import NEW, Choice, Chooser, Want
+from tether_orchestrator.clock import AttentiveClock
+from tether_orchestrator.engine import UNKNOWN, Engine, Engines
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.gate import Gate
 from tether_orchestrator.metrics import RESERVE
-from tether_orchestrator.scheduler import Scheduler
+from tether_orchestrator.open_jobs import OpenJobs
+from tether_orchestrator.session import Sessions
+from tether_orchestrator.settlement import End as Ending
 
 _SEED_BITS = 64
-_SETTLE_POLL_S = 0.05  # only in the moment after a stall
+_NOWHERE = Position()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +58,23 @@ class Ask:
         header: the request without its input; it is filled in.
         driver: the gateway and its session.
         after_epoch: attempt that it knows of; 0 for a new job.
+        cause: why it asks for another one.
+        position: what it has accepted of the answer.
+        race: whether the other attempt runs beside the one it knows of.
+        fingerprint: of the engine that made what it accepted, or empty.
+        error: reason and message of the attempt that ended.
+        trace_id: 32 hex digits, or empty.
     """
 
     header: Header
     driver: Driver
     after_epoch: int
+    cause: Cause = Cause.NEW
+    position: Position = _NOWHERE
+    race: bool = False
+    fingerprint: bytes = b""
+    error: str = ""
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +84,16 @@ class Run:
     Attributes:
         permit: what the ticket permits.
         ticket: serialized Ticket.
+        decision: what policy says of it.
+        engine: what runs there.
+        relay: orchestrator that passes the chunks on, or None.
     """
 
     permit: Permit
     ticket: bytes
+    decision: Decision
+    engine: Engine = UNKNOWN
+    relay: Worker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +102,11 @@ class Join:
 
     Attributes:
         row: the job.
+        relay: orchestrator that passes the chunks on, or None.
     """
 
     row: JobRow
+    relay: Worker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,82 +115,62 @@ class End:
 
     Attributes:
         row: the job.
+        retain: whether the caller should deposit the request.
     """
 
     row: JobRow
+    retain: bool = False
 
 
 Placement = Run | Join | End
 
 
-class OpenJobs:
-    """Jobs that were placed in this life and have not ended: what a drain waits for."""
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a Reservation Manager stands among.
 
-    def __init__(self) -> None:
-        self._until_ms: dict[bytes, tuple[int, int]] = {}
-        self._empty = asyncio.Event()
-        self._empty.set()
+    Attributes:
+        store: the job store.
+        chooser: chooses workers, and knows what policy says.
+        fleet: knows which worker lives.
+        engines: what workers run.
+        leases: knows which session stands.
+        sessions: tells gateways.
+        open: jobs that have not ended.
+        settle: writes an outcome.
+        me: this orchestrator, as a relay.
+    """
 
-    def __len__(self) -> int:
-        return len(self._until_ms)
-
-    def add(self, job: bytes, deadline_ms: int) -> None:
-        """A job was placed."""
-        self._until_ms[job] = (deadline_ms, monotonic_ms())
-        self._empty.clear()
-
-    def discard(self, job: bytes) -> float:
-        """A job ended; returns how long its newest attempt ran, seconds, or 0 where that is not known."""
-        found = self._until_ms.pop(job, None)
-        if not self._until_ms:
-            self._empty.set()
-        return (monotonic_ms() - found[1]) / 1_000 if found is not None else 0.0
-
-    def forget(self, now_ms: int) -> None:
-        """Drop jobs whose deadline is over: nobody will end them here."""
-        for job in [job for job, (until_ms, _start_ms) in self._until_ms.items() if until_ms < now_ms]:
-            self.discard(job)
-
-    async def wait_empty(self) -> None:
-        """Return once no job is open."""
-        await self._empty.wait()
+    store: JobStore
+    chooser: Chooser
+    fleet: FleetView
+    engines: Engines
+    leases: Leases
+    sessions: Sessions
+    open: OpenJobs
+    settle: Callable[[Ending], Awaitable[Settled]]
+    me: Callable[[], Worker]
 
 
 class Reservations:
     """Places jobs.
 
     Args:
-        store: the job store.
-        scheduler: chooses workers.
-        fleet: knows which worker lives.
-        leases: knows which session stands.
+        around: what it stands among.
         signer: signs tickets.
         gate: says whether new jobs are taken.
         timeout_s: deadline of a request that names none.
-        clock: leases are judged by it, and after a stall nobody is refused at once.
+        clock: leases are judged by it.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts it is composed of
-        self,
-        store: JobStore,
-        scheduler: Scheduler,
-        fleet: FleetView,
-        leases: Leases,
-        signer: Signer,
-        gate: Gate,
-        *,
-        timeout_s: float,
-        clock: AttentiveClock,
-    ) -> None:
-        self._store = store
-        self._scheduler = scheduler
-        self._fleet = fleet
-        self._leases = leases
+    def __init__(self, around: Around, signer: Signer, gate: Gate, *, timeout_s: float, clock: AttentiveClock) -> None:
+        self._around = around
+        self._store = around.store
+        self._chooser = around.chooser
         self._signer = signer
         self._gate = gate
         self._clock = clock
         self._timeout_ms = int(timeout_s * 1_000)
-        self.open = OpenJobs()
 
     async def place(self, ask: Ask) -> Placement:
         """Place a request.
@@ -176,114 +188,159 @@ class Reservations:
         header = ask.header
         job = self._store.job_id(header.tenant_id, header.correlation_id, header.retry_token)
         if ask.after_epoch:
-            return await self._again(ask, job)
+            row = await self._store.get(job)
+            if row is None:
+                raise TetherError(Reason.JOB_UNKNOWN, "There is no such job")
+            return await self._there(ask, row)
         try:
-            request = self._scheduler.resolve(header)
-            worker = await self._choose(request)
+            choice = await self._chooser.choose(self._chooser.resolve(header), NEW)
         except TetherError as refusal:
             return await self._known(ask, job, refusal)
-        return await self._reserve(ask, _subject(job, request), request.header, worker)
+        return await self._reserve(ask, _subject(job, choice.request), choice)
 
-    async def _reserve(self, ask: Ask, subject: Subject, header: Header, worker: Worker) -> Placement:
-        seed = header.parameters.seed if header.parameters.HasField("seed") else secrets.randbits(_SEED_BITS)
+    async def _reserve(self, ask: Ask, subject: Subject, choice: Choice) -> Placement:
+        parameters, worker = choice.request.header.parameters, choice.worker
+        seed = parameters.seed if parameters.HasField("seed") else secrets.randbits(_SEED_BITS)
         asked = Reservation(subject, ask.driver, worker, seed, self._deadline_ms(ask.header))
         try:
             with RESERVE.time():
                 [result] = await self._store.reserve([asked])
         except BaseException:
-            self._scheduler.give_back(worker)
+            self._chooser.give_back(worker)
             raise
         if isinstance(result, Reserved):
-            self.open.add(subject.job, asked.deadline_ms)
-            return self._run(Permit(subject, worker, ask.driver.node, result.epoch, result.seed), header)
-        self._scheduler.give_back(worker)
-        return await self._there(ask, result)
-
-    async def _known(self, ask: Ask, job: bytes, refusal: TetherError) -> Placement:
-        """Nothing can be placed; but a job that is there needs neither worker nor model."""
-        row = await self._store.get(job) if ask.header.keyed else None
-        if row is None or row.state is State.ABANDONED:
-            raise refusal
-        return await self._there(ask, Existing(row))
-
-    async def _there(self, ask: Ask, result: Existing | Refused) -> Placement:
-        """The job was there: join it, take it over, run it again, or tell its end."""
+            self._around.open.add(subject.job, asked.deadline_ms)
+            permit = Permit(subject, worker, ask.driver.node, result.epoch, result.seed, attempts=result.epoch)
+            return self._run(permit, choice.request)
+        self._chooser.give_back(worker)
         if isinstance(result, Refused):
             raise result.error
-        row = result.row
+        return await self._there(ask, result.row)
+
+    async def _known(self, ask: Ask, job: bytes, refusal: TetherError) -> Placement:
+        """A job that is there needs no worker; one that is not gets the refusal."""
+        row = await self._store.get(job)
+        if row is None:
+            raise refusal
+        return await self._there(ask, row)
+
+    async def _there(self, ask: Ask, row: JobRow) -> Placement:
+        """The key was there."""
         if row.subject.request_hash != ask.header.request_hash:
             raise TetherError(Reason.JOB_CONFLICT, "The key of this job names another request")
         if is_open(row.state):
             return await self._running(ask, row)
-        if row.state is State.ABANDONED and row.subject.keyed:
+        if row.state is State.ABANDONED and row.subject.keyed and not ask.after_epoch:
             return await self._rerun(ask, row)
         return End(row)
 
     async def _running(self, ask: Ask, row: JobRow) -> Placement:
-        mine = row.driver.session == ask.driver.session
-        if mine and row.after_epoch == ask.after_epoch:
-            permit = Permit(row.subject, row.worker, ask.driver.node, row.epoch, row.seed)
-            return self._run(permit, header_of(row))
-        orphaned = self._leases.lapsed(row.driver.session, self._clock.now_s())
-        unstarted = ask.after_epoch == row.epoch  # a reader says that its worker does not know the attempt
-        lost = unstarted or not self._fleet.lives(row.worker.node, row.worker.incarnation)
-        if not mine and orphaned and lost:
-            return await self._attempt(ask, row)
-        return Join(row)
+        running = Running(row.epoch, row.after_epoch, getattr(row, "raced_epoch", 0), row.driver.session)
+        lapsed = self._around.leases.lapsed(row.driver.session, self._clock.now_s())
+        lives = self._around.fleet.lives(row.worker.node, row.worker.incarnation)
+        match way(running, Asks(ask.driver.session, ask.after_epoch, ask.race), lapsed=lapsed, lives=lives):
+            case Way.SAME:
+                return self._same(ask, row)
+            case Way.NEXT:
+                return await self._next(ask, row, ask.cause)
+            case Way.RACE:
+                return await self._attempt(ask, row, Cause.HEDGE, alone=getattr(row, "alone", False))
+            case Way.TAKE_OVER:
+                return await self._next(ask, row, Cause.TAKE_OVER)
+            case Way.JOIN:
+                return self._join(row)
+        raise TetherError(Reason.STALE_EPOCH, f"The job is at attempt {row.epoch}, not {ask.after_epoch}")
+
+    def _same(self, ask: Ask, row: JobRow) -> Run:
+        permit = Permit(row.subject, row.worker, ask.driver.node, row.epoch, row.seed, row.attempts)
+        permit = replace(permit, raced=getattr(row, "raced_epoch", 0) != 0, alone=getattr(row, "alone", False))
+        return self._run(permit, self._chooser.resolve(header_of(row), again=True))
 
     async def _rerun(self, ask: Ask, row: JobRow) -> Placement:
         """An abandoned job runs again as it was resolved then."""
-        request = self._resolved(row)
-        worker = await self._choose(request)
-        return await self._reserve(ask, row.subject, request.header, worker)
+        choice = await self._chooser.choose(self._chooser.resolve(header_of(row), again=True), Want(again=True))
+        return await self._reserve(ask, row.subject, choice)
 
-    async def _again(self, ask: Ask, job: bytes) -> Placement:
-        """The driver asks for another attempt."""
-        row = await self._store.get(job)
-        if row is None:
-            raise TetherError(Reason.JOB_UNKNOWN, "There is no such job")
-        mine = row.driver.session == ask.driver.session
-        same = row.subject.request_hash == ask.header.request_hash
-        if not (mine and same and is_open(row.state) and row.epoch == ask.after_epoch):
-            return await self._there(ask, Existing(row))
-        return await self._attempt(ask, row)
+    async def _next(self, ask: Ask, row: JobRow, cause: Cause) -> Placement:
+        """Another attempt in place of the newest, unless the job is what ends them."""
+        points = getattr(row, "poison", 0) + poison.is_point(cause, getattr(row, "position", _NOWHERE), ask.position)
+        fate = poison.fate(points, row.attempts, alone=getattr(row, "alone", False))
+        if fate in (Fate.RUN, Fate.ALONE):
+            return await self._attempt(ask, row, cause, alone=fate is Fate.ALONE)
+        return await self._bury(ask, row, fate)
 
-    async def _attempt(self, ask: Ask, row: JobRow) -> Placement:
-        """Another attempt of a running job, by compare-and-set; elsewhere, unless its worker never heard of it."""
-        request = self._resolved(row)
-        mine = row.driver.session == ask.driver.session
-        worker = await self._choose(request, [row.worker.node] if mine or not ask.after_epoch else [])
-        subject = row.subject
-        asked = Attempt(subject.job, subject.request_hash, row.driver.session, ask.driver, row.epoch, worker)
+    async def _attempt(self, ask: Ask, row: JobRow, cause: Cause, *, alone: bool) -> Placement:
+        """Another attempt of a running job, by compare-and-set."""
+        request = self._chooser.resolve(header_of(row), again=True)
+        worker = (await self._chooser.choose(request, self._want(ask, row, alone=alone))).worker
+        asked = Attempt(
+            job=row.subject.job,
+            request_hash=row.subject.request_hash,
+            of_session=row.driver.session,
+            driver=ask.driver,
+            after_epoch=row.epoch,
+            worker=worker,
+        )
         try:
             [result] = await self._store.attempt([asked])
         except BaseException:
-            self._scheduler.give_back(worker)
+            self._chooser.give_back(worker)
             raise
         if isinstance(result, Reserved):
-            self.open.add(subject.job, row.deadline_ms)
-            return self._run(Permit(subject, worker, ask.driver.node, result.epoch, result.seed), request.header)
-        self._scheduler.give_back(worker)
+            return self._made(row, asked, request, result)
+        self._chooser.give_back(worker)
         if isinstance(result, Refused):
             raise result.error
-        return Join(result.row) if is_open(result.row.state) else End(result.row)
+        return self._join(result.row) if is_open(result.row.state) else End(result.row)
 
-    async def _choose(self, request: Resolved, exclude: Sequence[str] = ()) -> Worker:
-        """The best worker; after a stall of this process workers get a moment to come back before it says none."""
-        while not self._clock.settled:
-            try:
-                return self._scheduler.choose(request, exclude)
-            except TetherError as refusal:
-                if refusal.reason is not Reason.NO_WORKER:
-                    raise
-            await asyncio.sleep(_SETTLE_POLL_S)
-        return self._scheduler.choose(request, exclude)
+    def _want(self, ask: Ask, row: JobRow, *, alone: bool) -> Want:
+        """Elsewhere, unless its worker never heard of it or has begun another life; best where it can go on exactly."""
+        lives = self._around.fleet.lives(row.worker.node, row.worker.incarnation)
+        unstarted = ask.after_epoch and row.driver.session != ask.driver.session
+        exclude = (row.worker.node,) if lives and not unstarted else ()
+        return Want(exclude, ask.fingerprint, again=True, alone=alone)
 
-    def _resolved(self, row: JobRow) -> Resolved:
-        return self._scheduler.resolve(header_of(row))
+    def _made(self, row: JobRow, asked: Attempt, request: Resolved, made: Reserved) -> Run:
+        self._around.open.add(asked.job, row.deadline_ms)
+        self._around.sessions.new_epoch(_new_epoch(asked, made.epoch), but=asked.driver.session)
+        permit = Permit(row.subject, asked.worker, asked.driver.node, made.epoch, made.seed, row.attempts + 1)
+        return self._run(replace(permit, raced=False, alone=False), request)
 
-    def _run(self, permit: Permit, header: Header) -> Run:
-        return Run(permit, sign(ticket_body(permit, header), self._signer, _wall_ms()))
+    async def _bury(self, ask: Ask, row: JobRow, fate: Fate) -> End:
+        """The job cannot succeed."""
+        reason, words = _why(fate, row, ask.error)
+        settled = await self._around.settle(
+            Ending(
+                job=row.subject.job,
+                epoch=row.epoch,
+                outcome=State.DEAD,
+                error=f"{reason}: {words}",
+                delivered=ask.position,
+                gateway=ask.driver.node,
+                reason=reason,
+                trace_id=ask.trace_id,
+            )
+        )
+        decision = self._chooser.resolve(header_of(row), again=True).decision
+        return End(settled.row, retain=settled.written and decision.retain == Retain.RETAIN_REQUEST)
+
+    def _run(self, permit: Permit, request: Resolved) -> Run:
+        header = request.header
+        degraded = header.degraded if header.HasField("degraded") else None
+        permit = replace(permit, path=header.path or Infer.PATH_DIRECT, degraded=degraded)
+        ticket = sign(ticket_body(permit, header), self._signer, _wall_ms())
+        engine = self._around.engines.of(permit.worker.node, permit.subject.digest)
+        return Run(permit, ticket, request.decision, engine, self._relay(header))
+
+    def _join(self, row: JobRow) -> Join:
+        return Join(row, self.relay(row))
+
+    def relay(self, row: JobRow) -> Worker | None:
+        """The orchestrator that passes a job's chunks on: this one, where its path is the relayed one."""
+        return self._relay(header_of(row))
+
+    def _relay(self, header: Header) -> Worker | None:
+        return self._around.me() if header.path == Infer.PATH_RELAY else None
 
     def _deadline_ms(self, header: Header) -> int:
         timeout_ms = header.timeout.ToMilliseconds() if header.HasField("timeout") else self._timeout_ms
@@ -305,6 +362,25 @@ def _subject(job: bytes, request: Resolved) -> Subject:
         header=header.SerializeToString(),
         limit_tokens=request.limit_tokens,
     )
+
+
+def _new_epoch(asked: Attempt, epoch: int) -> NewEpoch:
+    worker = WorkerAddress(
+        worker_id=asked.worker.node, incarnation=asked.worker.incarnation, address=asked.worker.address
+    )
+    return NewEpoch(job_id=asked.job, epoch=epoch, worker=worker)
+
+
+def _why(fate: Fate, row: JobRow, error: str) -> tuple[str, str]:
+    """Reason and words of a job's death."""
+    if fate is Fate.POISON:
+        return (
+            Reason.POISON.name,
+            f"{getattr(row, 'poison', 0) + 1} attempts ended early, the last one alone on its worker: {error}",
+        )
+    named = error.partition(":")[0]
+    reason = named if named in Reason.__members__ else Reason.JOB_FAILED.name
+    return reason, f"none of {ATTEMPTS_MAX} attempts came to an end: {error}"
 
 
 def _wall_ms() -> int:

@@ -1,7 +1,7 @@
 """The orchestrator's gRPC services: messages in, messages out, nothing decided."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -12,7 +12,7 @@ from tether.job.state import State
 from tether.node.caller import caller
 from tether.observe import attribute
 from tether.observe.trace import Span, Tracing, extract
-from tether.store.jobs import LIST_MAX, JobStore
+from tether.store.jobs import LIST_MAX, JobRow, JobStore, Worker
 from tether.v1.control_pb2 import (
     ListJobsRequest,
     ListJobsResponse,
@@ -78,10 +78,12 @@ class PlacementServicer(PlacementServiceServicer):
     async def Place(self, request: PlaceRequest, context: Context) -> PlaceResponse:
         """See the contract."""
         started_s, outcome = perf_counter(), "refused"
-        parent = extract(context.invocation_metadata() or ()) if self._tracing.on else None
+        wanted = self._tracing.on or request.after_epoch  # a dead letter names the trace it came from
+        parent = extract(context.invocation_metadata() or ()) if wanted else None
         with self._tracing.span("place", parent, kind="server") as span:
             try:
-                placement = await self._reservations.place(ask_of(request, caller(context).node_id))
+                trace_id = parent.trace_id if parent is not None else ""
+                placement = await self._reservations.place(ask_of(request, caller(context).node_id, trace_id))
                 response = place_response(placement)
                 outcome = str(response.WhichOneof("outcome"))
             except TetherError as error:
@@ -134,9 +136,10 @@ class PlacementServicer(PlacementServiceServicer):
 class ControlServicer(ControlServiceServicer):
     """`ControlService`."""
 
-    def __init__(self, fleet: FleetView, store: JobStore) -> None:
+    def __init__(self, fleet: FleetView, store: JobStore, relay: Callable[[JobRow], Worker | None]) -> None:
         self._fleet = fleet
         self._store = store
+        self._relay = relay
 
     async def ListWorkers(self, request: ListWorkersRequest, context: Context) -> ListWorkersResponse:
         """See the contract."""
@@ -182,7 +185,7 @@ class ControlServicer(ControlServiceServicer):
         row = await self._store.get(job)
         if row is None or (request.tenant_id and row.subject.tenant != request.tenant_id):
             raise TetherError(Reason.JOB_UNKNOWN, "There is no such job")
-        return lookup_response(row)
+        return lookup_response(row, self._relay(row))
 
 
 def _describe(span: Span, request: PlaceRequest, response: PlaceResponse) -> None:

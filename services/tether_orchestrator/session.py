@@ -17,6 +17,7 @@ from tether.store.jobs import Session as SessionRow
 from tether.v1.placement_pb2 import (
     BreakerHint,
     JobOutcome,
+    NewEpoch,
     OrchestratorDrain,
     SessionBeat,
     SessionRequest,
@@ -160,6 +161,13 @@ class Sessions:
         end = self._ends.get(session)
         if end is not None:
             end.push(SessionResponse(outcome=outcome))
+
+    def new_epoch(self, told: NewEpoch, but: bytes) -> None:
+        """Tell all but one session of a job's newest attempt: its readers may be at any gateway."""
+        response = SessionResponse(new_epoch=told)
+        for session, end in list(self._ends.items()):
+            if session != but:
+                end.push(response)
 
     def breaker(self, hint: BreakerHint) -> None:
         """Tell all that a breaker changed."""

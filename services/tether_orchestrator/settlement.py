@@ -19,7 +19,7 @@ from tether.store.jobs import Completion, JobRow, JobStore, Refused, Settled
 from tether.v1.infer_pb2 import Infer, JobState
 from tether.v1.placement_pb2 import JobOutcome
 from tether_orchestrator.metrics import COMMIT, OUTCOMES, UNKEPT
-from tether_orchestrator.reservation import OpenJobs
+from tether_orchestrator.open_jobs import OpenJobs
 from tether_orchestrator.scheduler import Scheduler
 from tether_orchestrator.session import Sessions
 
@@ -55,6 +55,8 @@ class End:
         delivered: what the client got, or None where the caller does not know.
         worker: node id of the worker that asks, or empty.
         gateway: node id of the gateway that asks, or empty.
+        reason: of a dead job, a reason without its message.
+        trace_id: of a dead job, 32 hex digits, or empty.
     """
 
     job: bytes
@@ -66,6 +68,8 @@ class End:
     delivered: Position | None = None
     worker: str = ""
     gateway: str = ""
+    reason: str = ""
+    trace_id: str = ""
 
 
 class Settlement:

@@ -7,8 +7,8 @@ from tether.store.jobs import JobStore
 from tether_orchestrator.clock import AttentiveClock
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.metrics import EXPIRED, PURGED
+from tether_orchestrator.open_jobs import OpenJobs
 from tether_orchestrator.orphan import Orphans
-from tether_orchestrator.reservation import OpenJobs
 from tether_orchestrator.session import Sessions
 from tether_orchestrator.task import every
 

@@ -15,6 +15,7 @@ from tether.v1.identity_pb2 import Role
 from tether.v1.infer_pb2 import JobState
 from tether.v1.link_pb2 import Link
 from tether_orchestrator.doubt import Doubt
+from tether_orchestrator.engine import Engines
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.settlement import End, Settlement
 from tether_orchestrator.task import Tasks
@@ -31,10 +32,12 @@ class WorkerLinks:
         fleet: what reports feed.
         doubt: finds out whether a lost worker is dead.
         tasks: completions that are being written.
+        engines: what reports tell of engines.
     """
 
-    def __init__(self, fleet: FleetView, doubt: Doubt, tasks: Tasks) -> None:
+    def __init__(self, fleet: FleetView, doubt: Doubt, tasks: Tasks, engines: Engines) -> None:
         self._fleet = fleet
+        self._engines = engines
         self._doubt = doubt
         self._tasks = tasks
         self._settlement: Settlement | None = None
@@ -67,6 +70,7 @@ class WorkerLinks:
         expected = why in _OWN_DOING or self._fleet.drains(worker)
         (_log.info if expected else _log.warning)("worker_link_ended", worker=worker, why=why)
         self._fleet.suspect(worker)
+        self._engines.forget(worker)
         if why not in _OWN_DOING:
             self._doubt.lost(worker, link.peer.incarnation)
 
@@ -95,6 +99,7 @@ class WorkerLinks:
     def _report(self, link: LinkEnd, raw: bytes) -> None:
         """A report whose life is not the link's own is of no use; ValueError where it is malformed."""
         self._fleet.report(link.peer.node_id, raw)
+        self._engines.report(link.peer.node_id, raw)
 
     def _complete(self, link: LinkEnd, entry: Entry) -> None:
         if self._tasks.full:
@@ -116,8 +121,14 @@ class WorkerLinks:
             again = error.row.again  # the store may be back later; what is refused stays refused
             self._outcome(link, end.job, end.epoch, State.ABANDONED, written=not again)
             return
-        stale = settled.row.epoch > end.epoch or settled.row.state is State.RESERVED
-        self._outcome(link, end.job, end.epoch, State.ABANDONED if stale else settled.row.state, written=True)
+        row = settled.row
+        if row.state is State.RESERVED and getattr(
+            row, "raced_epoch", False
+        ):  # its driver will say which of the two counts
+            self._outcome(link, end.job, end.epoch, State.ABANDONED, written=False)
+            return
+        stale = row.epoch > end.epoch or row.state is State.RESERVED
+        self._outcome(link, end.job, end.epoch, State.ABANDONED if stale else row.state, written=True)
 
     def _outcome(self, link: LinkEnd, job: bytes, epoch: int, outcome: State, *, written: bool) -> None:
         body = Link.Outcome(outcome=JobState.ValueType(outcome), written=written)

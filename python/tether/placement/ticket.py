@@ -39,6 +39,11 @@ class Permit:
         driver: node id of the gateway that may present it.
         epoch: the attempt.
         seed: of the sampler, 64 bits.
+        attempts: made, this one among them.
+        raced: whether another attempt may run at the same time.
+        alone: whether no other job may run beside it.
+        path: of the chunks, `Infer.Path`.
+        degraded: what runs in place of what was asked, or None.
     """
 
     subject: Subject
@@ -46,6 +51,11 @@ class Permit:
     driver: str
     epoch: int
     seed: int
+    attempts: int = 1
+    raced: bool = False
+    alone: bool = False
+    path: int = Infer.PATH_DIRECT
+    degraded: Infer.Degraded | None = None
 
 
 def ticket_body(permit: Permit, header: Header) -> TicketBody:
@@ -56,7 +66,7 @@ def ticket_body(permit: Permit, header: Header) -> TicketBody:
         header: the request as it runs.
 
     Returns:
-        The body; chunks take the direct path.
+        The body.
     """
     subject, worker = permit.subject, permit.worker
     body = TicketBody(
@@ -72,12 +82,18 @@ def ticket_body(permit: Permit, header: Header) -> TicketBody:
         version=subject.version,
         model_digest=subject.digest,
         parameters=header.parameters,
-        path=Infer.PATH_DIRECT,
+        path=Infer.Path.ValueType(permit.path),
         valid_s=VALID_S,
+        degraded=permit.degraded,
         keyed=subject.keyed,
         adapters=header.adapters,
+        raced=permit.raced,
+        alone=permit.alone,
+        attempts=permit.attempts,
     )
     body.parameters.seed = permit.seed
+    if header.HasField("degraded"):
+        body.degraded.CopyFrom(header.degraded)
     return body
 
 
