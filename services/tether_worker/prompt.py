@@ -2,12 +2,14 @@
 
 from tether.errors import Reason, TetherError
 from tether.v1 import infer_pb2
+from tether_worker.engine.form import Form, FormKind
 from tether_worker.engine.runtime import (
     MAX_TOKENS_DEFAULT,
     ChatPrompt,
     GenerationJob,
     Prompt,
     Sampling,
+    TensorPrompt,
     TextPrompt,
     Turn,
 )
@@ -16,16 +18,31 @@ CHOICES_MAX = 8  # as infer.proto says
 
 
 def to_prompt(request: infer_pb2.Infer.Request) -> Prompt:
-    """The prompt of a request; TetherError UNSUPPORTED for tensors and sealed input, INVALID_FIELD for none."""
+    """The prompt of a request; TetherError UNSUPPORTED for sealed input, INVALID_FIELD for none."""
     match request.input.WhichOneof("kind"):
         case "text":
             return TextPrompt(request.input.text)
         case "chat":
             return ChatPrompt(tuple(Turn(turn.role, turn.content) for turn in request.input.chat.messages))
+        case "tensors":
+            return TensorPrompt(request.input.tensors.SerializeToString())
         case None:
             raise TetherError(Reason.INVALID_FIELD, "input is missing", field="input")
         case kind:
-            raise TetherError(Reason.UNSUPPORTED, f"This model takes text and chat, no {kind}.", field=f"input.{kind}")
+            raise TetherError(Reason.UNSUPPORTED, f"This worker takes no {kind} input.", field=f"input.{kind}")
+
+
+def to_form(parameters: infer_pb2.Infer.Parameters) -> Form | None:
+    """The form that an answer must have, or None for any."""
+    asked = parameters.response_format
+    match asked.WhichOneof("kind"):
+        case "json_schema":
+            return Form(FormKind.JSON_SCHEMA, asked.json_schema)
+        case "regex":
+            return Form(FormKind.REGEX, asked.regex)
+        case "json_object" if asked.json_object:
+            return Form(FormKind.JSON_OBJECT)
+    return None
 
 
 def to_jobs(
@@ -46,12 +63,14 @@ def to_jobs(
         TetherError: UNSUPPORTED, or INVALID_FIELD.
     """
     _refuse_unsupported(request, parameters)
-    prompt = to_prompt(request)
+    prompt, form = to_prompt(request), to_form(parameters)
     choices = max(1, parameters.choices)
     if choices > CHOICES_MAX:
         raise TetherError(Reason.INVALID_FIELD, f"at most {CHOICES_MAX} choices", field="parameters.choices")
     return [
-        GenerationJob(key=(*name, choice), prompt=prompt, sampling=_sampling(parameters, choice), prefix=prefix)
+        GenerationJob(
+            key=(*name, choice), prompt=prompt, sampling=_sampling(parameters, choice), prefix=prefix, form=form
+        )
         for choice in range(choices)
     ]
 
@@ -59,7 +78,6 @@ def to_jobs(
 def _refuse_unsupported(request: infer_pb2.Infer.Request, parameters: infer_pb2.Infer.Parameters) -> None:
     asked = {
         "adapters": bool(request.adapters),
-        "parameters.response_format": parameters.response_format.WhichOneof("kind") is not None,
         "parameters.tools": bool(parameters.tools),
     }
     for field, wanted in asked.items():

@@ -106,7 +106,7 @@ async def test_push_publishes_what_can_be_fetched_and_verified(world, tmp_path):
     told = []
     model = await world.push(folder, progress=lambda *args: told.append(args))
     assert (model.name, model.format, model.context_tokens, model.tier) == ("tiny:1.0", "onnx-decoder", 512, "standard")
-    assert list(model.capabilities) == ["chat", "choices", "logprobs", "text"]
+    assert list(model.capabilities) == ["chat", "choices", "logprobs", "response-format", "text"]
     assert {path for path, _, _ in told} == {"config.json", "model.onnx", "tokenizer.json", "weights.int8.bin"}
     source = RemoteSource(world.channel, world.proof("worker-1"), "the registry")
     body = pb.ManifestBody.FromString(pb.Manifest.FromString(model.manifest).body)

@@ -21,7 +21,8 @@ from tether.v1.infer_pb2 import Infer
 CONFIG = "config.json"
 CONFIG_BYTES_MAX = 1 << 20  # a table of some thousand tensors
 FORMAT, FORMAT_VERSION = "onnx-decoder", 1
-CAPABILITIES = ("text", "chat", "choices", "logprobs")  # what the decoder engine does for every folder of this format
+# what the decoder engine does for every folder of this format
+CAPABILITIES = ("text", "chat", "choices", "logprobs", "response-format")
 PARTS = ("graph", "weights", "tokenizer")
 
 M = TypeVar("M", Infer.Parameters, pb.Requirements)

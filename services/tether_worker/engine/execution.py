@@ -2,7 +2,8 @@
 
 The thread takes what was submitted or cancelled before every step, so both reach the next step; what the steps made is
 handed to the loop by at most one call per step, and when the loop lags the pieces wait in one list and the
-thread pauses at `pieces_ahead_max`. A job that fails, or a step that raises, ends jobs and never the thread.
+thread pauses at `pieces_ahead_max`. A job that fails, or a step that raises, ends jobs and never the thread. Forms are
+compiled by a second thread, so that no running stream waits for one.
 """
 
 import asyncio
@@ -12,9 +13,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 from tether.errors import Reason, TetherError
+from tether_worker.engine.form import Form, Grammar
 from tether_worker.engine.runtime import (
     Emitted,
     Finish,
@@ -46,6 +49,8 @@ class Submission:
         opened: set when it has a slot: prompt length and first position.
         progress: how far it is.
         done: whether its last piece has been handed over.
+        position: where its next piece begins.
+        preparing: the compilation of its form, or None; it waits in the queue until that is done.
     """
 
     job: GenerationJob
@@ -55,6 +60,12 @@ class Submission:
     progress: Progress = WAITING
     done: bool = False
     position: Position = BEGINNING
+    preparing: Future[Grammar] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it could be opened now."""
+        return self.preparing is None or self.preparing.done()
 
 
 @dataclass(slots=True)
@@ -82,10 +93,22 @@ class _Commands:
 
     submitted: list[Submission] = field(default_factory=list)
     cancelled: list[Hashable] = field(default_factory=list)
+    held: dict[Hashable, bool] = field(default_factory=dict)
     closed: bool = False
+    woken: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.submitted or self.cancelled or self.held or self.closed or self.woken)
 
 
 OnStep = Callable[[list[Emitted]], None]
+
+
+def prepared(submission: Submission) -> GenerationJob:
+    """A job with its form compiled; raises what the compilation raised."""
+    if submission.preparing is None:
+        return submission.job
+    return replace(submission.job, grammar=submission.preparing.result())
 
 
 class ExecutionEngine:
@@ -122,6 +145,7 @@ class ExecutionEngine:
         self._running: dict[int, Submission] = {}  # the thread's, by slot
         self._idle = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._preparer: ThreadPoolExecutor | None = None
         self._thread = threading.Thread(target=self._run, name="tether-engine", daemon=True)
 
     def start(self) -> None:
@@ -148,6 +172,8 @@ class ExecutionEngine:
         if len(self._live) >= self.runtime.slots_max + self._queue_max:
             raise TetherError(Reason.OVERLOADED, f"{self._queue_max} jobs wait for a slot already")
         submission = Submission(job, deadline_s, RANK_CONTINUATION if job.prefix else rank)
+        if job.form is not None and job.grammar is None:
+            submission.preparing = self._prepare(job.form)
         self._live[job.key] = submission
         self._idle.clear()
         with self._changed:
@@ -160,6 +186,13 @@ class ExecutionEngine:
         if key in self._live:
             with self._changed:
                 self._commands.cancelled.append(key)
+                self._changed.notify()
+
+    def hold(self, key: Hashable, *, held: bool) -> None:
+        """Pauses or goes on with a large output that nobody takes; see `ModelRuntime.hold`."""
+        if key in self._live:
+            with self._changed:
+                self._commands.held[key] = held
                 self._changed.notify()
 
     def get(self, key: Hashable) -> Submission | None:
@@ -188,9 +221,24 @@ class ExecutionEngine:
         with self._changed:
             self._commands.closed = True
             self._changed.notify()
+        if self._preparer is not None:
+            self._preparer.shutdown(wait=False, cancel_futures=True)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
         self._hand_over()
+
+    def _prepare(self, form: Form) -> Future[Grammar]:
+        """Compiles a form beside the engine's thread, one at a time, and wakes that when it is done."""
+        if self._preparer is None:
+            self._preparer = ThreadPoolExecutor(1, "tether-forms")
+        preparing = self._preparer.submit(self.runtime.prepare, form)
+        preparing.add_done_callback(lambda _: self._wake())
+        return preparing
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._commands.woken = True
+            self._changed.notify()
 
     # The loop's side of the outbox.
 
@@ -224,6 +272,7 @@ class ExecutionEngine:
             return False
         pieces += self._expired(self._clock())
         pieces += self._admit()
+        self._hold(commands.held)
         if self._running:
             pieces += self._step()
         self.stats.queued, self.stats.running = len(self._queue), len(self._running)
@@ -233,8 +282,9 @@ class ExecutionEngine:
     def _take(self) -> _Commands:
         """Waits for commands if there is nothing to run, or for the loop if it lags."""
         with self._changed:
-            while not (self._commands.submitted or self._commands.cancelled or self._commands.closed):
-                if (self._running or self._queue) and len(self._outbox) < self._ahead_max:
+            while not self._commands:
+                busy = self._running or any(one.ready for one in self._queue)
+                if busy and len(self._outbox) < self._ahead_max:
                     break
                 self._changed.wait()
             commands, self._commands = self._commands, _Commands()
@@ -255,10 +305,9 @@ class ExecutionEngine:
     def _admit(self) -> list[Emitted]:
         """Opens queued jobs while slots are free."""
         refused: list[Emitted] = []
-        while self._queue and self.runtime.slots_free > 0:
-            submission = self._queue.pop(0)
+        while self.runtime.slots_free > 0 and (submission := self._next()) is not None:
             try:
-                submission.opened = self.runtime.open(submission.job)
+                submission.opened = self.runtime.open(prepared(submission))
             except Exception as error:  # noqa: BLE001  (whatever an engine raises ends the job alone)
                 refused.append(self._end(submission, Finish.FAILED, self._typed(error)))
                 continue
@@ -267,6 +316,18 @@ class ExecutionEngine:
         for place, submission in enumerate(self._queue):
             submission.progress = Progress(Phase.QUEUED, place, len(self._queue))
         return refused
+
+    def _next(self) -> Submission | None:
+        """Takes the first job out of the queue that could be opened."""
+        for place, submission in enumerate(self._queue):
+            if submission.ready:
+                return self._queue.pop(place)
+        return None
+
+    def _hold(self, held: dict[Hashable, bool]) -> None:
+        for slot, submission in self._running.items():
+            if submission.job.key in held:
+                self.runtime.hold(slot, held=held[submission.job.key])
 
     def _step(self) -> list[Emitted]:
         begin_s = self._clock()

@@ -9,11 +9,14 @@ Source: G. Yu et al. 2022, "Orca" (iteration-level scheduling).
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tether.errors import Reason, TetherError
 from tether_worker.engine.fingerprint import SAMPLER, Fingerprint, probe_hash, probe_tokens, this_isa
+from tether_worker.engine.form import Form, Grammar, no_forms
 from tether_worker.engine.format import model_digest, read_config
+from tether_worker.engine.grammar import GrammarBook
 from tether_worker.engine.ort import ort
 from tether_worker.engine.replay import replay
 from tether_worker.engine.runtime import (
@@ -63,6 +66,7 @@ class OnnxDecoder:
         self.encoder = PromptEncoder.load(folder, self.config)
         self._session = DecoderSession(folder, self.config, slots, provider, threads)
         self._slots = slots
+        self._grammars = GrammarBook(self.encoder.table, self.config.end_tokens)
         self._rows: list[RunningSequence] = []  # by row of the cache: those that generate, then those that read
         self._opened = 0
         self._pause = pause
@@ -117,9 +121,17 @@ class OnnxDecoder:
         sizes = (4 * _product(entry.shape) for entry in self.config.tensors)
         return sum(sizes) + self._session.cache_bytes
 
+    def prepare(self, form: Form) -> Grammar:
+        """Compiles a form; see `ModelRuntime.prepare`."""
+        if not self.config.end_tokens:
+            raise no_forms()
+        return self._grammars.compile(form)
+
     def open(self, job: GenerationJob) -> Opened:
         """Admits a sequence; see `ModelRuntime.open`."""
         check_sampling(job.sampling)
+        if job.form is not None and job.grammar is None:
+            job = replace(job, grammar=self.prepare(job.form))
         prompt = self.encoder.encode(job.prompt)
         slot = self._free_slot()
         sequence = RunningSequence(slot, job, prompt, self.config.prefill_chunk_tokens, self.config.context_tokens_max)
@@ -156,6 +168,9 @@ class OnnxDecoder:
             row = self._fill(row, generating - 1)
         self._fill(row, len(self._rows) - 1)
         self._rows.pop()
+
+    def hold(self, slot: int, *, held: bool) -> None:
+        """Text is small: it goes on into the log in any case."""
 
     def progress(self, slot: int) -> Progress:
         """How far a sequence is.
@@ -226,9 +241,9 @@ class OnnxDecoder:
 
     def _take(self, logits: Logits, row: RunningSequence, token: int) -> Emitted:
         if token < 0:
-            return row.failed(TetherError(Reason.ENGINE_FAILED, "the model's logits are not numbers"))
+            return row.failed(row.fault())
         table, asked = self.encoder.table, row.job.sampling.logprobs
-        given = None if asked is None else logprob(logits, token, asked, table)
+        given = None if asked is None else logprob(logits, token, asked, table, row.row.allowed)
         return row.take(token, table, self.config.end_tokens, given)
 
     def _probe(self) -> tuple[str, bool]:

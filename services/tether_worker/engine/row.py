@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from tether_worker.engine.form import Constraint
 from tether_worker.engine.runtime import Sampling
 
 MASK64 = 2**64 - 1
@@ -15,16 +16,20 @@ class Row:
         sampling: its parameters.
         counts: how often each token stands in its answer so far; kept only for penalties.
         position: number of the token to choose, from the start of the answer.
+        constraint: keeps the answer to a form, or None.
+        allowed: the constraint's mask for the token that was chosen last.
     """
 
     sampling: Sampling
     counts: dict[int, int] = field(default_factory=dict)
     position: int = 0
+    constraint: Constraint | None = None
+    allowed: bytes = b""
 
     @property
     def greedy(self) -> bool:
         """Whether the largest logit wins as it is."""
-        return self.sampling.temperature == 0 and not self.penal
+        return self.sampling.temperature == 0 and not self.penal and self.constraint is None
 
     @property
     def penal(self) -> bool:

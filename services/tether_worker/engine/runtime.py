@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from tether.errors import Reason, TetherError
+from tether_worker.engine.form import Form, Grammar
 
 MAX_TOKENS_DEFAULT = 256  # a guess: longer than any answer of the demo model
 STOPS_MAX = 8  # the contract's limit
@@ -102,7 +103,14 @@ class TokenPrompt:
     token_ids: tuple[int, ...]
 
 
-Prompt = TextPrompt | ChatPrompt | TokenPrompt
+@dataclass(frozen=True, slots=True)
+class TensorPrompt:
+    """Input of a model without tokens: a serialized `Infer.Tensors`."""
+
+    tensors: bytes
+
+
+Prompt = TextPrompt | ChatPrompt | TokenPrompt | TensorPrompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +152,16 @@ class GenerationJob:
         sampling: how.
         prefix: token ids of the answer that an earlier attempt made; they are replayed the way they were first made
             and not emitted again.
+        form: the form that the answer must have, or None for any.
+        grammar: the form, compiled ahead by `ModelRuntime.prepare`; without it `open` compiles.
     """
 
     key: Hashable
     prompt: Prompt
     sampling: Sampling = field(default_factory=Sampling)
     prefix: tuple[int, ...] = ()
+    form: Form | None = None
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +189,8 @@ class Emitted:
         logprobs: one per token when they were asked for, else empty.
         finish: set on the last piece alone; the slot is free then.
         error: why a sequence failed, with `Finish.FAILED`.
+        payload: of an engine without tokens, in place of tokens and text: a serialized `Infer.Payload`, a piece that
+            adds to those before. `start` counts its bytes; tokens stay 0.
     """
 
     slot: int
@@ -188,6 +202,7 @@ class Emitted:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: Finish | None = None
     error: TetherError | None = None
+    payload: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,11 +258,18 @@ class ModelRuntime(Protocol):
     def context_tokens_max(self) -> int:
         """Most tokens of prompt and answer together."""
 
+    def prepare(self, form: Form) -> Grammar:
+        """Compiles a form. The one method that another thread may call, while the engine steps.
+
+        Raises:
+            TetherError: SCHEMA_INVALID, or UNSUPPORTED by an engine without tokens.
+        """
+
     def open(self, job: GenerationJob) -> Opened:
         """Admits a sequence; it takes part from the next step on.
 
         Raises:
-            TetherError: OVERLOADED without a free slot, INVALID_FIELD, CONTEXT_EXCEEDED.
+            TetherError: OVERLOADED without a free slot, INVALID_FIELD, CONTEXT_EXCEEDED, SCHEMA_INVALID.
         """
 
     def replay(self, job: GenerationJob) -> Replayed:
@@ -267,6 +289,9 @@ class ModelRuntime(Protocol):
 
     def cancel(self, slot: int) -> None:
         """Frees a slot before the next step; a slot that is free already stays so."""
+
+    def hold(self, slot: int, *, held: bool) -> None:
+        """Pauses or goes on with a large output that nobody takes; engines with tokens go on in any case."""
 
     def progress(self, slot: int) -> Progress:
         """How far a sequence is."""

@@ -86,11 +86,27 @@ def restricted(scores: Floats, top_k: int, top_p: float) -> Floats:
     return kept
 
 
+def unpacked(mask: bytes, vocab_tokens: int) -> NDArray[np.bool_]:
+    """A constraint's mask as [vocab] booleans."""
+    return np.unpackbits(np.frombuffer(mask, np.uint8), count=vocab_tokens, bitorder="little").view(np.bool_)
+
+
 def _scores(logits: Logits, row: Row) -> Floats:
     scores = penalised(logits, row)
+    if row.constraint is not None:  # before top_k and top_p, which choose among what may come
+        scores[~unpacked(row.allowed, len(scores))] = -np.inf
     if row.sampling.temperature == 0:
         return scores
     return restricted(scores / row.sampling.temperature, row.sampling.top_k, row.sampling.top_p)
+
+
+def _chosen(logits: Logits, row: Row, noise: Floats | float) -> int:
+    """The token of a row that is not greedy; -1 where its constraint lets none follow."""
+    if row.constraint is not None:
+        row.allowed = row.constraint.mask()
+        if not any(row.allowed):
+            return -1
+    return int(np.argmax(_scores(logits, row) + noise))
 
 
 def choose(logits: Logits, rows: Sequence[Row]) -> list[int]:
@@ -101,7 +117,7 @@ def choose(logits: Logits, rows: Sequence[Row]) -> list[int]:
         rows: what to know about each.
 
     Returns:
-        One token id per row; -1 where the logits are not finite numbers.
+        One token id per row; -1 where the logits are not finite numbers, or where a constraint lets none follow.
     """
     likeliest = np.argmax(logits, axis=1)
     finite = np.isfinite(logits[np.arange(len(rows)), likeliest])
@@ -109,7 +125,7 @@ def choose(logits: Logits, rows: Sequence[Row]) -> list[int]:
     chosen = [int(token) if fine else -1 for token, fine in zip(likeliest, finite, strict=True)]
     for index, row in enumerate(rows):
         if not row.greedy and chosen[index] >= 0:
-            chosen[index] = int(np.argmax(_scores(logits[index], row) + noise.get(index, 0.0)))
+            chosen[index] = _chosen(logits[index], row, noise.get(index, 0.0))
     return chosen
 
 
@@ -120,16 +136,25 @@ def _noise(rows: Sequence[Row], vocab_tokens: int) -> dict[int, Floats]:
     return dict(zip(warm, gumbel(keys, vocab_tokens), strict=True)) if warm else {}
 
 
-def logprob(logits: Logits, token: int, alternatives: int, table: Sequence[bytes]) -> TokenLogprob:
+def logprob(
+    logits: Logits, token: int, alternatives: int, table: Sequence[bytes], allowed: bytes = b""
+) -> TokenLogprob:
     """Log probability of a token under the model, before temperature and penalties, and its likeliest rivals.
+
+    With a constraint it is the probability among the tokens that could come: a forced token has 1, no rival has 0.
 
     Args:
         logits: [vocab].
         token: the chosen token.
         alternatives: how many rivals to report, the token itself among them where it is likely enough.
         table: bytes of every token.
+        allowed: a constraint's mask, or nothing.
     """
     scores = logits.astype(np.float64)
+    if allowed:
+        fits = unpacked(allowed, len(scores))
+        scores[~fits] = -np.inf
+        alternatives = min(alternatives, int(fits.sum()))
     scores -= scores.max()
     scores -= np.log(np.exp(scores).sum())
     best = np.argsort(-scores, kind="stable")[:alternatives]

@@ -55,7 +55,7 @@ class RunningSequence:
         self.slot, self.job, self.prompt_tokens = slot, job, len(prompt)
         self.plan = feeding_plan(prompt, job.prefix, chunk_tokens)
         self.to_read = len(prompt) + len(job.prefix)
-        self.row = Row(job.sampling)
+        self.row = Row(job.sampling, constraint=job.grammar.begin() if job.grammar is not None else None)
         self.fed = 0
         self.number = 0
         self.last = -1
@@ -73,14 +73,16 @@ class RunningSequence:
             TetherError: INVALID_FIELD when the answer had already ended.
         """
         for token in self.job.prefix:
-            if token in ends or not 0 <= token < len(table) or self.text.stopped:
+            if token in ends or not 0 <= token < len(table) or self.text.stopped or not self._fits(token):
                 raise TetherError(Reason.INVALID_FIELD, "the prefix has ended, or is of another model", field="prefix")
             self._advance(token, self.text.feed(table[token]))
         if self.text.stopped:
             raise TetherError(Reason.INVALID_FIELD, "the prefix has ended", field="prefix")
 
     def take(self, token: int, table: Sequence[bytes], ends: Iterable[int], logprob: TokenLogprob | None) -> Emitted:
-        """Takes a chosen token and tells what it adds."""
+        """Takes a chosen token and tells what it adds, or that its form cannot go on with it."""
+        if not self._fits(token):
+            return self.failed(self.fault())
         start, last = self.position, self.row.position + 1 >= self.tokens_max
         text, finish = grow(self.text, table[token], end=token in ends, last=last)
         self._advance(token, text)
@@ -91,11 +93,20 @@ class RunningSequence:
         """Tells that the sequence cannot go on."""
         return Emitted(self.slot, self.job.key, self.position, (), (), b"", finish=Finish.FAILED, error=error)
 
+    def fault(self) -> TetherError:
+        """Why no token could be chosen."""
+        fault = None if self.row.constraint is None else self.row.constraint.fault
+        return fault or TetherError(Reason.ENGINE_FAILED, "the model's logits are not numbers")
+
     def progress(self) -> Progress:
         """How far it is."""
         if self.reading():
             return Progress(Phase.PREFILL, self.fed, self.to_read)
         return Progress(Phase.RUNNING, self.row.position, self.tokens_max)
+
+    def _fits(self, token: int) -> bool:
+        """Tells the constraint of a token; False where it may not come."""
+        return self.row.constraint is None or self.row.constraint.take(token)
 
     def _advance(self, token: int, text: bytes) -> None:
         self.last = token

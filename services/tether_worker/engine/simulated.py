@@ -8,11 +8,13 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tether.errors import Reason, TetherError
+from tether_worker.engine.form import Form, Grammar
+from tether_worker.engine.grammar import GrammarBook
 from tether_worker.engine.replay import replay
-from tether_worker.engine.row import noise_key
+from tether_worker.engine.row import Row, noise_key
 from tether_worker.engine.runtime import (
     Continuity,
     Emitted,
@@ -21,6 +23,7 @@ from tether_worker.engine.runtime import (
     Progress,
     Prompt,
     Replayed,
+    TensorPrompt,
     TextPrompt,
     TokenPrompt,
     check_sampling,
@@ -31,9 +34,12 @@ PAUSE_S_MAX = 0.01  # a cancel must reach the next step within 50 ms
 BYTES_PER_TOKEN = 4  # the usual rule of thumb for English
 CHUNK_TOKENS = 32
 BEAT_SLACK = 1e-6  # of a beat: what rounding may take from a whole number
-ENDS: frozenset[int] = frozenset()
 SYLLABLES = ["ba", "de", "fi", "go", "ka", "le", "mi", "no", "pu", "ra", "se", "ti", "vo", "wa", "xe", "zu"]
 WORDS = tuple(f"{one}{other} ".encode() for one in SYLLABLES for other in SYLLABLES)
+# Only answers with a form need bytes and an end; they end as soon as they may.
+VOCABULARY = (*WORDS, *(bytes([byte]) for byte in range(256)), b"")
+END = len(VOCABULARY) - 1
+ENDS = frozenset({END})
 
 
 @dataclass(slots=True)
@@ -70,6 +76,7 @@ class SimulatedRuntime:
         self._token_s, self._chunk_s = token_ms / 1000, chunk_ms / 1000
         self._clock, self._pause = clock, pause
         self._running: dict[int, _Paced] = {}
+        self._grammars: GrammarBook | None = None
 
     @property
     def kind(self) -> str:
@@ -101,21 +108,29 @@ class SimulatedRuntime:
         """Most tokens of prompt and answer together."""
         return self._context
 
+    def prepare(self, form: Form) -> Grammar:
+        """Compiles a form; see `ModelRuntime.prepare`."""
+        if self._grammars is None:
+            self._grammars = GrammarBook(VOCABULARY, ENDS)
+        return self._grammars.compile(form)
+
     def open(self, job: GenerationJob) -> Opened:
         """Admits a sequence; see `ModelRuntime.open`."""
         check_sampling(job.sampling)
+        if job.form is not None and job.grammar is None:
+            job = replace(job, grammar=self.prepare(job.form))
         slot = next((slot for slot in range(self._slots) if slot not in self._running), None)
         if slot is None:
             raise TetherError(Reason.OVERLOADED, f"all {self._slots} slots are taken")
         prompt = (0,) * prompt_tokens(job.prompt)
         sequence = RunningSequence(slot, job, prompt, CHUNK_TOKENS, self._context)
-        sequence.replay(WORDS, ENDS)
+        sequence.replay(VOCABULARY, ENDS)
         self._running[slot] = _Paced(sequence, self._clock() + self._chunk_s)
         return Opened(slot, len(prompt), sequence.position)
 
     def replay(self, job: GenerationJob) -> Replayed:
         """What a prefix comes to; see `ModelRuntime.replay`."""
-        return replay(job, prompt_tokens(job.prompt), WORDS, ENDS, self._context)
+        return replay(job, prompt_tokens(job.prompt), VOCABULARY, ENDS, self._context)
 
     def step(self) -> list[Emitted]:
         """Waits until something is due, at most 10 ms, and gives it back."""
@@ -134,6 +149,9 @@ class SimulatedRuntime:
     def cancel(self, slot: int) -> None:
         """Frees a slot before the next step."""
         self._running.pop(slot, None)
+
+    def hold(self, slot: int, *, held: bool) -> None:
+        """Text is small: it goes on into the log in any case."""
 
     def progress(self, slot: int) -> Progress:
         """How far a sequence is.
@@ -163,9 +181,20 @@ class SimulatedRuntime:
             paced.due_s = paced.due_s + self._chunk_s if sequence.reading() else self._beat(paced.due_s)
             return []
         paced.due_s = self._beat(paced.due_s)
-        sampling = sequence.job.sampling
-        token = noise_key(sampling.seed, sampling.choice, sequence.row.position) % len(WORDS)
-        return [sequence.take(token, WORDS, ENDS, None)]
+        token = next_token(sequence.row)
+        return [sequence.failed(sequence.fault()) if token < 0 else sequence.take(token, VOCABULARY, ENDS, None)]
+
+
+def next_token(row: Row) -> int:
+    """A word that the seed decides; with a constraint one that may come, or -1."""
+    key = noise_key(row.sampling.seed, row.sampling.choice, row.position)
+    if row.constraint is None:
+        return key % len(WORDS)
+    mask = row.constraint.mask()
+    allowed = [token for token in range(len(VOCABULARY)) if mask[token >> 3] >> (token & 7) & 1]
+    if END in allowed:
+        return END
+    return allowed[key % len(allowed)] if allowed else -1
 
 
 def prompt_tokens(prompt: Prompt) -> int:
@@ -174,4 +203,6 @@ def prompt_tokens(prompt: Prompt) -> int:
         return 1 + len(prompt.text.encode()) // BYTES_PER_TOKEN
     if isinstance(prompt, TokenPrompt):
         return max(1, len(prompt.token_ids))
+    if isinstance(prompt, TensorPrompt):
+        return 1 + len(prompt.tensors) // BYTES_PER_TOKEN
     return 1 + sum(len(turn.text.encode()) for turn in prompt.turns) // BYTES_PER_TOKEN

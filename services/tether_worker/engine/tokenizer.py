@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from tether.errors import Reason, TetherError
 from tether_worker.engine.format import TOKENIZER_BYTES_MAX, ChatMarks, DecoderConfig, corrupt, read_limited
-from tether_worker.engine.runtime import ChatPrompt, Prompt, TextPrompt, TokenPrompt, Turn
+from tether_worker.engine.runtime import ChatPrompt, Prompt, TensorPrompt, TextPrompt, TokenPrompt, Turn
 
 
 def byte_alphabet() -> dict[str, int]:
@@ -72,8 +72,11 @@ class PromptEncoder:
         """Turns a prompt into token ids; never empty.
 
         Raises:
-            TetherError: INVALID_FIELD for an unknown role, an empty conversation or a token out of range.
+            TetherError: INVALID_FIELD for an unknown role, an empty conversation or a token out of range; UNSUPPORTED
+                for tensors.
         """
+        if isinstance(prompt, TensorPrompt):
+            raise TetherError(Reason.UNSUPPORTED, "This model takes text and chat, no tensors.", field="input.tensors")
         if isinstance(prompt, TokenPrompt):
             return self._checked(prompt.token_ids)
         if isinstance(prompt, ChatPrompt):

@@ -36,7 +36,7 @@ def test_folder_says_what_it_is(folder):
         "onnx-decoder",
         512,
     )
-    assert set(facts.capabilities) == {"text", "chat", "choices", "logprobs"}
+    assert set(facts.capabilities) == {"text", "chat", "choices", "logprobs", "response-format"}
     assert facts.defaults == Infer.Parameters()
 
 

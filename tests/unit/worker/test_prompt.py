@@ -4,8 +4,9 @@ import pytest
 
 from tether.errors import Reason, TetherError
 from tether.v1 import infer_pb2
-from tether_worker.engine.runtime import MAX_TOKENS_DEFAULT, ChatPrompt, TextPrompt, Turn
-from tether_worker.prompt import to_jobs
+from tether_worker.engine.form import Form, FormKind
+from tether_worker.engine.runtime import MAX_TOKENS_DEFAULT, ChatPrompt, TensorPrompt, TextPrompt, Turn
+from tether_worker.prompt import to_jobs, to_prompt
 
 NAME = (bytes(16), 1)
 Request, Parameters = infer_pb2.Infer.Request, infer_pb2.Infer.Parameters
@@ -32,10 +33,10 @@ def test_chat_with_choices_is_a_job_each() -> None:
 @pytest.mark.parametrize(
     ("request_", "parameters", "reason"),
     [
-        (Request(input={"tensors": {}}), Parameters(), Reason.UNSUPPORTED),
+        (Request(input={"sealed": {}}), Parameters(), Reason.UNSUPPORTED),
         (Request(), Parameters(), Reason.INVALID_FIELD),
         (Request(input={"text": "x"}, adapters=[{"adapter_id": "a"}]), Parameters(), Reason.UNSUPPORTED),
-        (Request(input={"text": "x"}), Parameters(response_format={"json_object": True}), Reason.UNSUPPORTED),
+        (Request(input={"text": "x"}), Parameters(tools=[{"name": "f"}]), Reason.UNSUPPORTED),
         (Request(input={"text": "x"}), Parameters(choices=9), Reason.INVALID_FIELD),
     ],
 )
@@ -43,3 +44,23 @@ def test_what_engines_cannot_do_is_refused(request_: Request, parameters: Parame
     with pytest.raises(TetherError) as raised:
         to_jobs(request_, parameters, NAME, ())
     assert raised.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("asked", "form"),
+    [
+        ({"json_schema": "{}"}, Form(FormKind.JSON_SCHEMA, "{}")),
+        ({"regex": "a+"}, Form(FormKind.REGEX, "a+")),
+        ({"json_object": True}, Form(FormKind.JSON_OBJECT)),
+        ({"json_object": False}, None),
+        ({}, None),
+    ],
+)
+def test_form_of_a_request_is_the_one_that_is_asked_for(asked: dict[str, object], form: Form | None) -> None:
+    parameters = Parameters(response_format=asked)
+    assert [job.form for job in to_jobs(Request(input={"text": "x"}), parameters, NAME, ())] == [form]
+
+
+def test_tensors_become_a_prompt_of_their_bytes() -> None:
+    request = Request(input={"tensors": {"tensors": [{"name": "x", "shape": [0]}]}})
+    assert to_prompt(request) == TensorPrompt(request.input.tensors.SerializeToString())
