@@ -12,12 +12,14 @@ from tether.node.node import Node
 from tether.node.region import OPERATOR
 from tether.observe.metrics import MetricsPage, open_page
 from tether.observe.trace import Tracing
-from tether.store.registry_sqlite import SqliteRegistryStore
+from tether.store.registry import RegistryStore
+from tether.store.registry_open import open_registry
 from tether.v1 import registry_pb2_grpc as grpc_pb
 from tether_registry import demo
 from tether_registry.board import Board
 from tether_registry.catalog import Catalog
 from tether_registry.config import Config
+from tether_registry.follow import StoreFollower
 from tether_registry.policy import Policies
 from tether_registry.servicer import AccessServicer, ArtifactServicer, RegistryServicer
 
@@ -38,9 +40,10 @@ class RegistryApp:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._node: Node | None = None
-        self._store: SqliteRegistryStore | None = None
+        self._store: RegistryStore | None = None
         self._blobs: FolderStore | None = None
         self._board: Board | None = None
+        self._follower: StoreFollower | None = None
         self._page: MetricsPage | None = None
         self._tracing = Tracing()
 
@@ -63,6 +66,8 @@ class RegistryApp:
         """Stop now; the same again does nothing."""
         if self._board is not None:
             self._board.close()
+        if self._follower is not None:
+            await self._follower.close()
         if self._node is not None:
             await self._node.close()
         if self._store is not None:
@@ -73,6 +78,7 @@ class RegistryApp:
             await self._page.close()
         await self._tracing.close()
         self._node, self._store, self._blobs, self._board, self._page = None, None, None, None, None
+        self._follower = None
 
     def endpoints(self) -> dict[str, str]:
         """host:port of the gRPC server, of the overlay and of the metrics page."""
@@ -89,7 +95,7 @@ class RegistryApp:
         if config.metrics_port is not None:
             self._page = await open_page(config.metrics_port)
         self._tracing = Tracing.open(config.otlp_endpoint, self.name, {"region": config.region})
-        self._store = store = await SqliteRegistryStore.open(config.state / DATABASE)
+        self._store = store = await open_registry(config.store or config.state / DATABASE)
         self._blobs = blobs = FolderStore(config.state / "artifacts", limits)
         await blobs.open()
         network_id = node.identity.network_id
@@ -103,14 +109,15 @@ class RegistryApp:
                 config.demo_model, signer=publisher, store=store, blobs=blobs, catalog=catalog, limits=limits
             )
         await board.refresh()
+        if config.store:
+            self._follower = StoreFollower(store.revision, board, config.store_poll_s)
+            self._follower.start()
         await node.serve(lambda server: _add(server, store, catalog, board, blobs))
         await node.present()
         _log.info("registry is ready", address=node.address)
 
 
-def _add(
-    server: aio.Server, store: SqliteRegistryStore, catalog: Catalog, board: Board, blobs: FolderStore
-) -> Sequence[str]:
+def _add(server: aio.Server, store: RegistryStore, catalog: Catalog, board: Board, blobs: FolderStore) -> Sequence[str]:
     """Add the servicers; returns the names of their services."""
     grpc_pb.add_RegistryServiceServicer_to_server(RegistryServicer(store, catalog, board), server)
     grpc_pb.add_AccessServiceServicer_to_server(AccessServicer(store, Policies(store, board.refresh), board), server)

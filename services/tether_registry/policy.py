@@ -104,9 +104,7 @@ class Policies:
             found = await self._store.price_versions(request.model_id, page.number(after), size + 1)
             prices, following = page.cut(found, size, lambda one: str(one.version))
         else:
-            prices, following = page.cut(
-                await self._store.list_prices(after, size + 1), size, lambda one: one.model_id
-            )
+            prices, following = page.cut(await self._store.list_prices(after, size + 1), size, lambda one: one.model_id)
         return registry_pb2.ListPricesResponse(prices=prices, next_page_token=following)
 
 

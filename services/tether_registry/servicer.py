@@ -120,7 +120,6 @@ class AccessServicer(grpc_pb.AccessServiceServicer):
         await self._board.refresh()
         return pb.RevokeKeyResponse(key=revoked)
 
-
     async def SetPolicy(self, request: pb.SetPolicyRequest, context: Context) -> pb.SetPolicyResponse:
         """Set a policy."""
         rules.check_set_policy(request)

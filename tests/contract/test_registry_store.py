@@ -1,15 +1,17 @@
-"""What every registry store owes its callers; each new store joins `STORES` and passes unchanged."""
+"""What every registry store owes its callers; each new store joins `url` and passes unchanged."""
 
 import asyncio
 import itertools
 import random
+import sys
 
 import pytest
 
 from tether.errors import Reason, TetherError
 from tether.store.registry import StoreLimits
-from tether.store.registry_sqlite import SqliteRegistryStore
+from tether.store.registry_open import open_registry
 from tether.testing.catalogue import key_of, model_of, token
+from tether.testing.postgres import PostgresServer, binaries, database_of
 from tether.v1 import policy_pb2 as policy_pb
 from tether.v1 import registry_pb2 as pb
 
@@ -27,21 +29,31 @@ QUOTA = pb.Quota(requests_per_minute=5, tokens_per_day=2**63 - 1, spend_per_day_
 NOW_MS = 1_800_000_000_000
 
 
-async def open_sqlite(folder):
-    return await SqliteRegistryStore.open(folder / "registry.db", LIMITS, lambda: NOW_MS)
+@pytest.fixture(scope="module")
+def server():
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with PostgresServer() as running:
+        yield running
 
 
-STORES = {"sqlite": open_sqlite}
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        yield str(tmp_path / "registry.db")
+        return
+    with database_of(request.getfixturevalue("server")) as address:
+        yield address
 
 
-@pytest.fixture(params=STORES)
-async def reopen(request, tmp_path):
+@pytest.fixture
+async def reopen(url):
     opened = []
 
     async def again():
         while opened:
             await opened.pop().close()
-        opened.append(await STORES[request.param](tmp_path))
+        opened.append(await open_registry(url, LIMITS, lambda: NOW_MS))
         return opened[0]
 
     yield again
@@ -325,3 +337,46 @@ async def test_store_prices_are_bounded(store):
 
 async def test_store_price_of_a_model_that_is_not_published_is_refused(store):
     assert await reason_of(store.set_price(price("gone"))) is Reason.MODEL_UNKNOWN
+
+
+async def test_stores_on_one_database_see_each_others_changes_in_order(server):
+    with database_of(server) as address:
+        stores = [await open_registry(address, LIMITS, lambda: NOW_MS) for _ in range(3)]
+        await stores[0].create_tenant(tenant())
+        await asyncio.gather(*(stores[number % 3].create_key(key(number)) for number in range(30)))
+        snapshots = [await store.snapshot(NETWORK) for store in stores]
+        assert snapshots[0] == snapshots[1] == snapshots[2]
+        assert (snapshots[0].revision, len(snapshots[0].keys)) == (NOW_MS + 31, 30)
+        await stores[0].set_policy(policy(), 0)
+        done = await asyncio.gather(*(store.set_policy(policy(), 1) for store in stores), return_exceptions=True)
+        assert [one.version for one in done if isinstance(one, policy_pb.Policy)] == [2]
+        for store in stores:
+            await store.close()
+
+
+async def test_stores_opened_at_once_on_an_empty_database_agree(server):
+    with database_of(server) as address:
+        stores = await asyncio.gather(*(open_registry(address, LIMITS, lambda: NOW_MS) for _ in range(4)))
+        assert {await store.revision() for store in stores} == {NOW_MS}
+        for store in stores:
+            await store.close()
+
+
+@pytest.mark.parametrize(
+    "address", ["mysql://u:secret@h/d", "postgresql://u:secret@127.0.0.1:1/d", "postgresql://:x:y"]
+)
+async def test_store_address_that_does_not_work_is_refused_without_its_password(address):
+    with pytest.raises(TetherError) as caught:
+        await open_registry(address)
+    assert caught.value.reason in {Reason.STORE_UNUSABLE, Reason.STORE_UNAVAILABLE}
+    assert "secret" not in str(caught.value)
+
+
+async def test_store_on_postgres_without_its_driver_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    for name in [
+        one for one in sys.modules if one.startswith(("tether.store.postgres", "tether.store.registry_postgres"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(TetherError, match=r"tether-mesh\[postgres\]"):
+        await open_registry("postgresql://u@h/d")

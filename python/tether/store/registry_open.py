@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tether.errors import Reason, TetherError
 from tether.store.registry import RegistryStore, StoreLimits
+from tether.store.registry_sqlite import SqliteRegistryStore
 
 SCHEMES = ("postgresql://", "postgres://")
 
@@ -34,17 +35,19 @@ async def open_registry(
         return await _open_postgres(str(url), limits, now_ms)
     if "://" in str(url):
         raise TetherError(Reason.STORE_UNUSABLE, "The store's address must be a file or postgresql://…", field="store")
-    from tether.store.registry_sqlite import SqliteRegistryStore
-
     return await SqliteRegistryStore.open(Path(url), limits, now_ms)
 
 
 async def _open_postgres(url: str, limits: StoreLimits | None, now_ms: Callable[[], int]) -> RegistryStore:
     try:
-        from tether.store.registry_postgres import PostgresRegistryStore
+        from tether.store.registry_postgres import PostgresRegistryStore  # noqa: PLC0415  its driver is an extra
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise
         text = "A store on PostgreSQL needs asyncpg: pip install 'tether-mesh[postgres]'"
         raise TetherError(Reason.STORE_UNUSABLE, text, field="store") from error
-    return await PostgresRegistryStore.open(url, limits, now_ms)
+    try:
+        return await PostgresRegistryStore.open(url, limits, now_ms)
+    except ValueError:  # of an address that asyncpg cannot read; its words may hold the password
+        text = "The store's address is no PostgreSQL address: postgresql://user@host/db"
+        raise TetherError(Reason.STORE_UNUSABLE, text, field="store") from None

@@ -30,7 +30,7 @@ _PRICE = f"SELECT {rows.PRICE} FROM prices"  # noqa: S608
 
 def begin(now_ms: int) -> Work[None]:
     """Give a new store its first revision."""
-    yield "INSERT INTO revision (only, revision) VALUES (1, ?) ON CONFLICT DO NOTHING", (now_ms,)
+    yield 'INSERT INTO revision ("only", revision) VALUES (1, ?) ON CONFLICT DO NOTHING', (now_ms,)
 
 
 def revision() -> Work[int]:

@@ -6,9 +6,11 @@ import stat
 import pytest
 
 from tether.errors import Reason, TetherError
+from tether.policy import Subject, evaluate
 from tether.registry.catalogue import FILE, Catalogue
-from tether.testing.catalogue import NETWORK_ID, TrustAll, key_of, model_of, snapshot_of, token
+from tether.testing.catalogue import NETWORK_ID, TrustAll, catalogue_of, key_of, model_of, snapshot_of, token
 from tether.v1 import registry_pb2 as pb
+from tether.v1.policy_pb2 import Policy, PolicyRule, Price
 
 MINE = token(1)
 
@@ -113,3 +115,15 @@ def test_catalogue_restart_verifies_what_was_kept(tmp_path):
 def test_catalogue_save_into_missing_folder_says_so(tmp_path):
     catalogue = Catalogue(TrustAll(), NETWORK_ID, tmp_path / "gone")
     assert reason_of(lambda: catalogue.save(response())) is Reason.STATE_UNUSABLE
+
+
+def test_catalogue_tells_policies_and_prices():
+    forbids = Policy(tenant_id="acme", rules=[PolicyRule(name="no", forbid=True)])
+    catalogue = catalogue_of(policies=[forbids], prices=[Price(model_id="m", version=3, input_micros=7)])
+    assert evaluate(catalogue.policies(), Subject("acme", "m")).forbidden_by == "no"
+    assert not evaluate(catalogue.policies(), Subject("other", "m")).forbidden_by
+    assert catalogue.policies() is catalogue.policies()
+    price = catalogue.price("m")
+    assert price is not None
+    assert (price.version, price.input_micros) == (3, 7)
+    assert catalogue.price("n") is None

@@ -32,3 +32,14 @@ def test_page_of_a_foreign_token_is_refused(token):
     with pytest.raises(TetherError) as caught:
         page.start(1, token)
     assert caught.value.reason is Reason.INVALID_FIELD
+
+
+@pytest.mark.parametrize("after", ["x", "-1", "1" * 19, "²"])
+def test_page_number_that_is_none_is_refused(after):
+    with pytest.raises(TetherError) as caught:
+        page.number(after)
+    assert caught.value.field == "page_token"
+
+
+def test_page_number_is_read():
+    assert (page.number(""), page.number("17")) == (0, 17)

@@ -4,7 +4,7 @@
 -- that a registry made anew is never behind what its readers have seen. Every write locks it first, so revisions become
 -- visible in order.
 CREATE TABLE revision (
-  only INTEGER PRIMARY KEY CHECK (only = 1),
+  "only" INTEGER PRIMARY KEY CHECK ("only" = 1),
   revision BIGINT NOT NULL
 );
 
