@@ -55,6 +55,12 @@ class Committer:
         pending = self._pending.get((job, epoch))
         return pending.driver if pending is not None else 0
 
+    def rebind(self, job: bytes, epoch: int, link: int) -> None:
+        """The driver of an end that waits is back on another link."""
+        pending = self._pending.get((job, epoch))
+        if pending is not None:
+            pending.driver = link
+
     def outcome(self, job: bytes, epoch: int, *, written: bool) -> None:
         """An outcome came from driver or orchestrator; one that is not written changes nothing."""
         if written:

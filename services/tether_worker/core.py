@@ -19,9 +19,10 @@ from tether_worker.commit import Committer
 from tether_worker.config import Config
 from tether_worker.control import ControlLinks
 from tether_worker.health import Announcer, HealthReporter
-from tether_worker.jobs import Authorize, JobTable, Parts, allow
+from tether_worker.jobs import JobTable
 from tether_worker.machine import LogMachine
 from tether_worker.model import ModelTable
+from tether_worker.parts import Authorize, Parts, allow
 from tether_worker.quota import QuotaGuard
 from tether_worker.report import Self
 from tether_worker.supply import Opener, Supply

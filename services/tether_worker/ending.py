@@ -4,7 +4,7 @@ Pure. Source: docs/design/link.md (END, COMPLETE), docs/design/streams.md §5.
 """
 
 from tether.errors import TetherError
-from tether.link import outcome_of
+from tether.link import outcome_of, to_failure
 from tether.v1 import infer_pb2, link_pb2
 from tether_worker.engine.runtime import Emitted, Finish, TokenLogprob
 from tether_worker.receipt import Ran, usage_of
@@ -60,16 +60,30 @@ def ran_of(run: Run, chain: tuple[bytes, bytes, int, int] | None, ended_ms: int)
         complete=finish is not Finish.CANCELLED,
         started_ms=run.started_ms,
         ended_ms=ended_ms,
-        from_tokens=run.from_tokens,
+        begun=run.begun,
+        attempts=max(1, run.ticket.attempts),
     )
 
 
 def end_chunk(run: Run, ran: Ran, receipt: infer_pb2.Infer.Receipt) -> bytes:
-    """The serialized last chunk: `done`, finish reason, usage, receipt."""
-    chunk = infer_pb2.Infer.Chunk(done=True, finish_reason=ran.finish, usage=usage_of(ran), receipt=receipt)
+    """The serialized last chunk: `done`, finish reason, usage of the whole answer, continuity, receipt."""
+    chunk = infer_pb2.Infer.Chunk(
+        done=True,
+        finish_reason=ran.finish,
+        usage=usage_of(ran, whole=True),
+        receipt=receipt,
+        continuity=run.begun.continuity,
+    )
     if run.ticket.HasField("degraded"):
         chunk.degraded.CopyFrom(run.ticket.degraded)
     return chunk.SerializeToString()
+
+
+def handed_over(error: TetherError, receipt: infer_pb2.Infer.Receipt | None) -> bytes:
+    """A serialized `Link.Failure` that says: the position stands, another worker goes on from there."""
+    failure = link_pb2.Link.Failure.FromString(to_failure(error, receipt))
+    failure.elsewhere = failure.handed_over = True
+    return failure.SerializeToString()
 
 
 def complete_body(

@@ -6,74 +6,33 @@ Source: docs/design/streams.md §1 step 5, §3, §5.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import structlog
 from google.protobuf.message import DecodeError
 
-from tether import _native
 from tether.errors import Reason, TetherError
-from tether.identity import Role, Trust
-from tether.identity.signature import TICKET
-from tether.link import LinkBook, to_failure
+from tether.identity import Role
+from tether.link import to_failure
 from tether.observe import attribute
-from tether.observe.trace import Tracing, parse
-from tether.v1 import infer_pb2, link_pb2
+from tether.observe.trace import parse
+from tether.v1 import link_pb2
 from tether_worker import metrics
-from tether_worker.commit import Committer
-from tether_worker.ending import complete_body, end_chunk, extra_fields, ran_of
-from tether_worker.engine.runtime import Emitted
-from tether_worker.machine import LogMachine
-from tether_worker.model import ModelTable
+from tether_worker.ending import extra_fields
+from tether_worker.ends import Ends
+from tether_worker.engine.runtime import Emitted, Finish
+from tether_worker.gate import Gate
+from tether_worker.parts import Parts
+from tether_worker.prefix import begin
 from tether_worker.prompt import to_jobs
-from tether_worker.quota import QuotaGuard
-from tether_worker.receipt import Signer, make_receipt
-from tether_worker.run import Run
-from tether_worker.ticket import Start, Ticket, TicketBody, UsedTickets, check_ticket, read_ticket
+from tether_worker.run import Fate, Run
+from tether_worker.start import Asked, StartReader
+from tether_worker.ticket import UsedTickets
 
-GRACE_MS_MAX = 60_000  # six times the gateway's own; a start cannot hold a slot for longer without readers
-TIMEOUT_S_MAX = 3_600.0  # as infer.proto says
 PROGRESS_MS = 400  # streams.md asks for 500 at the most; ticks come every 50
-PREFIX_TOKENS_MAX = 131_072  # longer than any context served
 _log = structlog.get_logger("tether.worker")
-
-
-Authorize = Callable[[TicketBody, infer_pb2.Infer.Request], None]
-
-
-def allow(_ticket: TicketBody, _request: infer_pb2.Infer.Request) -> None:
-    """The auth hook of a plain worker: the ticket is enough."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What a job table works with.
-
-    Attributes:
-        machine: links and logs.
-        book: links of the process.
-        identity: this worker.
-        trust: checks tickets.
-        models: engines.
-        quota: own bounds.
-        committer: ends that wait for an outcome.
-        authorize: refuses a start by raising TetherError; the hook of users' workers.
-        tracing: a span for each attempt.
-        wall_ms: wall clock, milliseconds since the Unix epoch.
-    """
-
-    machine: LogMachine
-    book: LinkBook
-    identity: Signer
-    trust: Trust
-    models: ModelTable
-    quota: QuotaGuard
-    committer: Committer
-    authorize: Authorize = allow
-    tracing: Tracing = field(default_factory=Tracing)
-    wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+_Name = tuple[bytes, int]  # job and epoch
 
 
 def _nobody() -> None:
@@ -86,7 +45,10 @@ class JobTable:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._logs = parts.machine.logs
-        self._runs: dict[tuple[bytes, int], Run] = {}
+        self._runs: dict[_Name, Run] = {}
+        self._gate = Gate()
+        self._ends = Ends(parts)
+        self._starts = StartReader(parts.identity, parts.trust, parts.book, parts.wall_ms)
         self._used = UsedTickets()
         self.draining = False
         self.started_total = 0
@@ -143,16 +105,21 @@ class JobTable:
             self._stop(run)
 
     def on_outcome(self, link: int, job: bytes, epoch: int, body: bytes) -> None:
-        """An OUTCOME of the job's driver, or of an orchestrator; anyone else's is ignored."""
+        """An OUTCOME of the job's driver, or of an orchestrator; anyone else's is ignored.
+
+        Whoever writes an outcome has decided the job: what still runs of it here stops, also when its driver is dead.
+        """
         end = self._parts.book.get(link)
         known = end is not None and Role.ORCHESTRATOR in end.peer.roles
-        if not known and self._parts.committer.driver(job, epoch) != link:
+        if not known and link not in (self._parts.committer.driver(job, epoch), self._driver(job, epoch)):
             return
         try:
             outcome = link_pb2.Link.Outcome.FromString(body)
         except DecodeError as fault:
             raise TetherError(Reason.LINK_PROTOCOL, "an OUTCOME is malformed") from fault
         self._parts.committer.outcome(job, epoch, written=outcome.written)
+        if outcome.written:
+            self._decided(job, epoch)
 
     def link_lost(self, link: int) -> None:
         """A link is gone: who was driven by it waits out its grace."""
@@ -174,7 +141,9 @@ class JobTable:
                 continue
             run.told_ms = now
             if piece.token_ids:
-                extra = extra_fields(piece, alone=len(run.submissions) == 1)
+                extra = extra_fields(piece, alone=run.choices == 1)
+                if run.extra:
+                    extra += run.take_extra()
                 pieces.append((job, epoch, choice, piece.token_ids, piece.text_lengths, piece.text, extra))
             if piece.finish is not None:
                 ends.append((run, choice, piece))
@@ -187,8 +156,10 @@ class JobTable:
                 self._end(run)
 
     def tick(self) -> None:
-        """Tell readers of attempts that made nothing for a while how far they are."""
+        """Tell readers of attempts that made nothing for a while how far they are; end those that waited too long."""
         now = self._now()
+        for name in self._gate.waiting:
+            self._waited(self._runs[cast("_Name", name)], time.monotonic())
         for run in self._runs.values():
             if now - run.told_ms >= PROGRESS_MS:
                 run.told_ms = now
@@ -201,6 +172,11 @@ class JobTable:
         for run in list(self._runs.values()):
             self._stop(run)
 
+    def hand_over_all(self) -> None:
+        """Leave every attempt to other workers: each ends where it stands, and its driver goes on elsewhere."""
+        for run in list(self._runs.values()):
+            self._stop(run, Fate.HANDED_OVER)
+
     # inside
 
     def _now(self) -> int:
@@ -209,9 +185,39 @@ class JobTable:
     def _act(self, actions: Sequence[tuple[Any, ...]]) -> None:
         self._parts.machine.act(actions)
 
-    def _stop(self, run: Run) -> None:
-        for submission in run.submissions:
-            run.served.engine.cancel(submission.job.key)
+    def _stop(self, run: Run, fate: Fate | None = None) -> None:
+        """Let the engine end it, or end it at once where no engine has it."""
+        if fate is not None and run.fate is Fate.OPEN:
+            run.fate = fate
+        if run.submissions:
+            run.cancel()
+            return
+        for job in run.begun.jobs:
+            choice = job.sampling.choice
+            run.ended[choice] = Emitted(-1, job.key, run.begun.at, (), (), b"", finish=Finish.CANCELLED)
+        self._end(run)
+
+    def _driver(self, job: bytes, epoch: int) -> int:
+        run = self._runs.get((job, epoch))
+        return run.driver if run is not None else 0
+
+    def _decided(self, job: bytes, epoch: int) -> None:
+        """The job's outcome is written: attempts up to this one are over."""
+        for run in [run for run in self._runs.values() if run.name[0] == job and run.name[1] <= epoch]:
+            self._stop(run, Fate.DECIDED)
+
+    def _superseded(self, asked: Asked) -> None:
+        """A newer attempt of a job leaves nothing to its older ones, unless they race."""
+        job, epoch = asked.name
+        if not asked.ticket.raced:
+            for run in [run for run in self._runs.values() if run.name[0] == job and run.name[1] < epoch]:
+                self._stop(run, Fate.HANDED_OVER)
+
+    def _waited(self, run: Run, now_s: float) -> None:
+        """A run waits for its turn; not beyond its deadline."""
+        if now_s >= run.deadline_s:
+            self._forget(run.name)
+            self._ends.fail(run, TetherError(Reason.DEADLINE, "the deadline has passed"))
 
     def _append(self, pieces: list[Any], now: int) -> None:
         try:
@@ -227,99 +233,103 @@ class JobTable:
         except ValueError:
             run = self._forget((piece[0], piece[1]))
             if run is not None:
-                self._stop(run)
-                self._fail(run, TetherError(Reason.ENGINE_FAILED, "the engine gave a piece that does not add up"))
+                run.cancel()
+                self._ends.fail(run, TetherError(Reason.ENGINE_FAILED, "the engine gave a piece that does not add up"))
 
     def _start(self, link: int, job: bytes, epoch: int, body: bytes) -> None:
-        start, ticket, request = self._checked(link, job, epoch, body)
         known = self._logs.known(job, epoch)
-        if not known:
-            self._begin(link, start, ticket, request)
+        asked = self._starts.read(link, job, epoch, body, known=known)
+        if known:
+            self._rebind(link, asked)
+            return
+        run = self._begin(link, asked)
         try:
-            self._act(self._open_log(link, start, ticket))
+            self._open_log(link, asked, run)
         except ValueError as fault:
-            run = self._forget((job, epoch))
-            if run is not None:
-                self._stop(run)
-                self._parts.quota.give(ticket.tenant_id)
+            if self._forget(run.name) is not None:
+                run.cancel()
+                self._parts.quota.give(run.ticket.tenant_id)
             raise TetherError(Reason.LINK_PROTOCOL, "the chain state of a START is malformed") from fault
+        if run.over:  # the prefix was the whole answer: all that it lacks is its end
+            self._end(run)
 
-    def _checked(
-        self, link: int, job: bytes, epoch: int, body: bytes
-    ) -> tuple[link_pb2.Link.Start, TicketBody, infer_pb2.Infer.Request]:
-        try:
-            start = link_pb2.Link.Start.FromString(body)
-            request = infer_pb2.Infer.Request.FromString(start.request)
-        except DecodeError as fault:
-            raise TetherError(Reason.MALFORMED, "a START is malformed") from fault
-        if len(start.prefix) > PREFIX_TOKENS_MAX:
-            raise TetherError(Reason.TOO_LARGE, "the prefix of a START is too long")
-        ticket, allowed = read_ticket(start.ticket)
-        self._check_ticket(ticket, allowed, self._facts(link, job, epoch, start.request))
-        return start, allowed, request
+    def _rebind(self, link: int, asked: Asked) -> None:
+        """The driver of a known attempt is back: it reads on from where it stands."""
+        run = self._runs.get(asked.name)
+        if run is not None:
+            run.driver = link
+        self._parts.committer.rebind(*asked.name, link)
+        self._act(self._log_start(link, asked))
 
-    def _facts(self, link: int, job: bytes, epoch: int, request: bytes) -> Start:
-        driver, me = self._parts.book.get(link), self._parts.identity
-        return Start(
-            job=job,
-            epoch=epoch,
-            request_hash=lambda tenant: _native.request_hash(request, tenant),
-            driver_id=driver.peer.node_id if driver is not None else "",
-            worker_id=me.node_id,
-            incarnation=me.incarnation,
-            network_id=me.network_id,
-        )
-
-    def _check_ticket(self, ticket: Ticket, body: TicketBody, facts: Start) -> None:
-        now_ms = self._parts.wall_ms()
-        try:
-            check_ticket(body, facts, now_ms)
-        except ValueError as fault:  # of the request's hash
-            raise TetherError(Reason.MALFORMED, "the request of a START is malformed") from fault
-        try:
-            self._parts.trust.signed(
-                TICKET, ticket.body, ticket.signature, ticket.credential, Role.ORCHESTRATOR, now_ms / 1_000
-            )
-        except TetherError as error:
-            raise TetherError(Reason.TICKET_INVALID, f"The ticket's signature: {error.message}") from error
-
-    def _begin(
-        self, link: int, start: link_pb2.Link.Start, ticket: TicketBody, request: infer_pb2.Infer.Request
-    ) -> None:
+    def _begin(self, link: int, asked: Asked) -> Run:
+        """Take a new attempt in; its engine has it, or it waits for its turn."""
         if self.draining:
             raise TetherError(Reason.DRAINING, "The worker takes no more jobs.")
-        parts = self._parts
-        parts.authorize(ticket, request)
+        parts, ticket = self._parts, asked.ticket
+        parts.authorize(ticket, asked.request)
         served = parts.models.find(ticket.model_id, ticket.version, ticket.model_digest)
-        name = (ticket.job_id, ticket.epoch)
-        jobs = to_jobs(request, ticket.parameters, name, tuple(start.prefix))
+        begun = begin(to_jobs(asked.request, ticket.parameters, asked.name, ()), asked.handed, served.engine.runtime)
+        self._superseded(asked)
         parts.quota.take(ticket.tenant_id)
-        run = Run(ticket, served, link, start.answer_bytes_max, parts.wall_ms(), len(start.prefix), told_ms=self._now())
+        deadline_s = time.monotonic() + asked.timeout_s
+        answer_max = asked.start.answer_bytes_max
+        run = Run(ticket, served, link, answer_max, parts.wall_ms(), begun, deadline_s, told_ms=self._now())
         try:
             self._used.use(ticket, parts.wall_ms())
-            deadline_s = time.monotonic() + timeout_s(start)
-            run.submissions = [served.engine.submit(job, deadline_s=deadline_s) for job in jobs]
+            if begun.jobs and self._gate.enter(run.name, alone=ticket.alone):
+                run.submit()
         except TetherError as error:
-            for job in jobs:
-                served.engine.cancel(job.key)
-            parts.quota.give(ticket.tenant_id)
-            if error.reason in (Reason.OVERLOADED, Reason.DRAINING):
-                self._used.release(ticket)
+            self._unbegin(run, error)
             raise
-        self._trace(run, start.traceparent)
-        self._runs[name] = run
+        self._trace(run, asked.start.traceparent)
+        self._runs[run.name] = run
         self.started_total += 1
         metrics.STARTED.inc()
+        return run
 
-    def _open_log(self, link: int, start: link_pb2.Link.Start, ticket: TicketBody) -> Sequence[tuple[Any, ...]]:
-        grace_ms = start.detach_grace.ToMilliseconds() if start.HasField("detach_grace") else 0
+    def _unbegin(self, run: Run, error: TetherError) -> None:
+        """No room after all: the ticket may be used again where another try may find some."""
+        run.cancel()
+        self._parts.quota.give(run.ticket.tenant_id)
+        self._launch(self._gate.leave(run.name))
+        if error.reason in (Reason.OVERLOADED, Reason.DRAINING):
+            self._used.release(run.ticket)
+
+    def _launch(self, names: Iterable[Any]) -> None:
+        """Those whose turn has come go to their engines."""
+        for name in names:
+            run = self._runs[name]
+            try:
+                run.submit()
+            except TetherError as error:
+                run.cancel()
+                self._forget(name)
+                self._ends.fail(run, error)
+
+    def _open_log(self, link: int, asked: Asked, run: Run) -> None:
+        """Begin the attempt's log with what was handed over, so that anyone may read it from 0; the driver goes on."""
+        if not run.begun.pieces:
+            self._act(self._log_start(link, asked))
+            return
+        self._logs_from_zero(link, asked)
+        self._act(self._logs.append([(*run.name, *piece, b"") for piece in run.begun.pieces], self._now()))
+        self._act(self._log_start(link, asked))
+
+    def _logs_from_zero(self, link: int, asked: Asked) -> None:
+        whole = link_pb2.Link.Start()
+        whole.CopyFrom(asked.start)
+        whole.ClearField("position")
+        whole.ClearField("chain_state")
+        self._act(self._log_start(link, Asked(whole, asked.ticket, asked.request, asked.handed)))
+
+    def _log_start(self, link: int, asked: Asked) -> Sequence[tuple[Any, ...]]:
+        start = asked.start
         return self._logs.start(
-            ticket.job_id,
-            ticket.epoch,
+            *asked.name,
             link,
-            tenant=ticket.tenant_id,
+            tenant=asked.ticket.tenant_id,
             credit_bytes=start.credit_bytes,
-            grace_ms=min(max(grace_ms, 0), GRACE_MS_MAX),
+            grace_ms=asked.grace_ms,
             tokens=start.position.tokens,
             bytes=start.position.bytes,
             chain_state=start.chain_state,
@@ -332,48 +342,15 @@ class JobTable:
         run.span.set(attribute.EPOCH, run.name[1])
         run.span.set(attribute.REQUEST_MODEL, run.ticket.model_id)
 
-    def _forget(self, name: tuple[bytes, int]) -> Run | None:
+    def _forget(self, name: _Name) -> Run | None:
         """Let a run go, and tell that there is room."""
         run = self._runs.pop(name, None)
         if run is not None:
+            self._launch(self._gate.leave(name))
             self.on_freed()
         return run
 
     def _end(self, run: Run) -> None:
-        """Every choice has ended: sign, tell readers, and wait for the commit."""
+        """Every choice has ended."""
         self._forget(run.name)
-        if run.error is not None:
-            self._fail(run, run.error)
-            return
-        self._parts.quota.give(run.ticket.tenant_id)
-        ran = ran_of(run, self._logs.chain(*run.name), self._parts.wall_ms())
-        receipt = make_receipt(self._parts.identity, run.ticket, ran)
-        answer = self._logs.answer(*run.name, run.answer_bytes_max) if run.answer_bytes_max and ran.complete else None
-        self._act(self._logs.end(*run.name, end_chunk(run, ran, receipt), self._now()))
-        self._committed_later(run, complete_body(receipt, answer, None, complete=ran.complete))
-        metrics.ENDED.labels("done" if ran.complete else "cancelled").inc()
-        metrics.SECONDS.observe(max(0, ran.ended_ms - ran.started_ms) / 1_000)
-
-    def _fail(self, run: Run, error: TetherError) -> None:
-        self._parts.quota.give(run.ticket.tenant_id)
-        receipt = None
-        if run.input_tokens:
-            ran = ran_of(run, self._logs.chain(*run.name), self._parts.wall_ms())
-            receipt = make_receipt(self._parts.identity, run.ticket, ran)
-        self._act(self._logs.fail(*run.name, to_failure(error, receipt), self._now()))
-        self._committed_later(run, complete_body(receipt, None, error, complete=False))
-        metrics.ENDED.labels("failed").inc()
-        _log.info("attempt failed", job=run.name[0].hex(), epoch=run.name[1], reason=error.reason.name)
-
-    def _committed_later(self, run: Run, body: bytes) -> None:
-        if run.span is not None:
-            if run.error is not None:
-                run.span.fail(run.error)
-            run.span.end()
-        self._parts.committer.ended(*run.name, body, run.driver, self._now() / 1_000)
-
-
-def timeout_s(start: link_pb2.Link.Start) -> float:
-    """Seconds that a start has, at most an hour."""
-    asked_s = start.timeout.ToMilliseconds() / 1_000 if start.HasField("timeout") else TIMEOUT_S_MAX
-    return min(max(asked_s, 0.0), TIMEOUT_S_MAX)
+        self._ends.end(run)

@@ -1,10 +1,12 @@
 """Receipts: what ran and what came out, signed by this worker. Source: docs/design/streams.md §5."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tether.identity.signature import RECEIPT
 from tether.v1 import infer_pb2
+from tether_worker.engine.runtime import Position
+from tether_worker.prefix import Beginning
 from tether_worker.ticket import TicketBody
 
 FinishReason = infer_pb2.Infer.FinishReason
@@ -37,7 +39,8 @@ class Ran:
         complete: whether the answer is whole.
         started_ms: wall clock at the start, milliseconds since the Unix epoch.
         ended_ms: wall clock at the end.
-        from_tokens: tokens of a prefix that was handed over.
+        begun: where it began: what was handed over, and how it went on.
+        attempts: attempts made, this one among them.
     """
 
     fingerprint: bytes
@@ -49,13 +52,22 @@ class Ran:
     complete: bool
     started_ms: int
     ended_ms: int
-    from_tokens: int = 0
+    begun: Beginning = field(default_factory=lambda: Beginning(()))
+    attempts: int = 1
 
 
-def usage_of(ran: Ran) -> infer_pb2.Infer.Usage:
-    """What an attempt used."""
+def usage_of(ran: Ran, *, whole: bool = False) -> infer_pb2.Infer.Usage:
+    """What an attempt used.
+
+    Args:
+        ran: what it came to.
+        whole: of the whole answer, as a client is told; else what this signer generated alone.
+    """
+    begun = Position() if whole else ran.begun.at
     usage = infer_pb2.Infer.Usage(
-        input_tokens=ran.input_tokens, output_tokens=ran.tokens - ran.from_tokens, output_bytes=ran.text_bytes
+        input_tokens=ran.input_tokens,
+        output_tokens=ran.tokens - begun.tokens,
+        output_bytes=ran.text_bytes - begun.text_bytes,
     )
     usage.compute.FromMilliseconds(max(0, ran.ended_ms - ran.started_ms))
     return usage
@@ -90,6 +102,10 @@ def make_receipt(signer: Signer, ticket: TicketBody, ran: Ran) -> Receipt:
         usage=usage_of(ran),
         degraded=ticket.degraded if ticket.HasField("degraded") else None,
         complete=ran.complete,
+        handed=ran.begun.makers,
+        attempts=ran.attempts,
+        continuity=ran.begun.continuity,
+        path=ticket.path,
     )
     body.started_at.FromMilliseconds(ran.started_ms)
     body.ended_at.FromMilliseconds(ran.ended_ms)

@@ -1,14 +1,16 @@
 """One attempt in this worker's hands."""
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from tether.errors import TetherError
 from tether.observe.trace import Span
-from tether.v1 import link_pb2
+from tether.v1 import infer_pb2, link_pb2
 from tether_worker.engine.execution import Submission
 from tether_worker.engine.runtime import Emitted, Finish, Phase
 from tether_worker.engine.runtime import Progress as EngineProgress
 from tether_worker.model import Served
+from tether_worker.prefix import Beginning
 from tether_worker.ticket import TicketBody
 
 _PHASES = {
@@ -18,9 +20,20 @@ _PHASES = {
 }
 
 
+_WAITING = link_pb2.Link.Progress(phase=link_pb2.Link.PHASE_QUEUED).SerializeToString()
+
+
+class Fate(Enum):
+    """What decides an attempt's end, but for its engine and its driver."""
+
+    OPEN = auto()
+    DECIDED = auto()  # the job's outcome is written, or a newer attempt has taken its place
+    HANDED_OVER = auto()  # the worker leaves: another one goes on
+
+
 @dataclass(eq=False, slots=True)
 class Run:
-    """An attempt that the engine has not ended.
+    """An attempt that has not ended.
 
     Attributes:
         ticket: what was allowed.
@@ -28,11 +41,14 @@ class Run:
         driver: link of the driver; 0 when it is gone.
         answer_bytes_max: longest answer that a COMPLETE carries; 0 for none.
         started_ms: wall clock at the start.
-        from_tokens: tokens of a prefix that was handed over.
-        submissions: one per choice.
+        begun: where it began, and what is left to generate.
+        deadline_s: when it must end, monotonic.
+        submissions: one per choice that is generated here; none while it waits for its turn.
         ended: how each choice ended.
         told_ms: when readers last heard of it, monotonic.
         span: of the attempt.
+        extra: serialized `Infer.Chunk` fields that its next piece carries.
+        fate: what decides its end but for the engine.
     """
 
     ticket: TicketBody
@@ -40,11 +56,25 @@ class Run:
     driver: int
     answer_bytes_max: int
     started_ms: int
-    from_tokens: int = 0
+    begun: Beginning
+    deadline_s: float
     submissions: list[Submission] = field(default_factory=list)
     ended: dict[int, Emitted] = field(default_factory=dict)
     told_ms: int = 0
     span: Span | None = None
+    extra: bytes = b""
+    fate: Fate = Fate.OPEN
+
+    def __post_init__(self) -> None:
+        for choice, finish in self.begun.finishes.items():
+            self.ended[choice] = Emitted(-1, (*self.name, choice), self.begun.at, (), (), b"", finish=finish)
+        if self.begun.continuity:
+            self.extra = infer_pb2.Infer.Chunk(continuity=self.begun.continuity).SerializeToString()
+
+    @property
+    def choices(self) -> int:
+        """Choices that were asked for."""
+        return len(self.begun.jobs) + len(self.begun.finishes)
 
     @property
     def name(self) -> tuple[bytes, int]:
@@ -54,12 +84,18 @@ class Run:
     @property
     def over(self) -> bool:
         """Whether every choice has ended."""
-        return len(self.ended) == len(self.submissions)
+        return len(self.ended) == self.choices
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answer is whole."""
+        return self.over and self.error is None and self.finish is not Finish.CANCELLED
 
     @property
     def input_tokens(self) -> int:
-        """Tokens of the prompt; 0 while it waits."""
-        return next((one.opened.prompt_tokens for one in self.submissions if one.opened is not None), 0)
+        """Tokens of the prompt; 0 while it waits and no prefix was handed over."""
+        opened = (one.opened.prompt_tokens for one in self.submissions if one.opened is not None)
+        return next(opened, self.begun.prompt_tokens)
 
     @property
     def error(self) -> TetherError | None:
@@ -72,8 +108,30 @@ class Run:
         reasons = [self.ended[choice].finish for choice in sorted(self.ended)]
         return Finish.CANCELLED if Finish.CANCELLED in reasons else reasons[0] or Finish.STOP
 
+    @property
+    def committed_elsewhere(self) -> bool:
+        """Whether this worker leaves the commit to others."""
+        return self.ticket.raced or self.fate is not Fate.OPEN
+
+    def submit(self) -> None:
+        """Hand all choices to the engine; TetherError where it has no room, with some of them taken."""
+        for job in self.begun.jobs:
+            self.submissions.append(self.served.engine.submit(job, deadline_s=self.deadline_s))
+
+    def take_extra(self) -> bytes:
+        """Fields for the next piece; told once."""
+        extra, self.extra = self.extra, b""
+        return extra
+
+    def cancel(self) -> None:
+        """End what its engine has of it before the next step."""
+        for submission in self.submissions:
+            self.served.engine.cancel(submission.job.key)
+
     def progress(self) -> bytes:
         """A serialized `Link.Progress`: of the choice that is least far."""
+        if not self.submissions:
+            return _WAITING
         slowest = min((one.progress for one in self.submissions if not one.done), key=_rank, default=None)
         if slowest is None:
             return b""

@@ -28,9 +28,9 @@ from tether_worker.ending import finish_of, logprobs_of
 from tether_worker.engine.execution import Submission
 from tether_worker.engine.runtime import Emitted, Finish, ModelRuntime
 from tether_worker.engine.simulated import SimulatedRuntime
-from tether_worker.jobs import TIMEOUT_S_MAX
 from tether_worker.model import ModelName, ModelTable, Served
 from tether_worker.prompt import to_jobs
+from tether_worker.start import TIMEOUT_S_MAX
 from tether_worker.supply import Supply
 
 SERVICE = "tether.v1.InferenceService"

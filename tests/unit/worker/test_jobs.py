@@ -15,15 +15,29 @@ from tether.link import Kind, LinkBook, LinkEnd, LinkLimits, LinkPeer
 from tether.testing.identities import Identities
 from tether.v1 import infer_pb2, link_pb2, placement_pb2
 from tether_worker.commit import Committer
-from tether_worker.engine.runtime import Emitted, Finish, GenerationJob, Opened, Phase, Position, Progress
-from tether_worker.jobs import JobTable, Parts
+from tether_worker.engine.replay import replay
+from tether_worker.engine.runtime import (
+    Continuity,
+    Emitted,
+    Finish,
+    GenerationJob,
+    Opened,
+    Phase,
+    Position,
+    Progress,
+    Replayed,
+)
+from tether_worker.jobs import JobTable
 from tether_worker.machine import LogMachine
 from tether_worker.model import ModelName, ModelTable, Served
+from tether_worker.parts import Parts
 from tether_worker.quota import QuotaGuard
 
 JOB = bytes(range(16))
 NOW_MS = 1_800_000_000_000
 DIGEST = b"d" * 32
+TABLE = [b"ab"] * 6 + [b""]
+END = 6
 REQUEST = infer_pb2.Infer.Request(model_id="m", input={"text": "hi"}).SerializeToString()
 
 
@@ -36,6 +50,7 @@ class HandEngine:
         self.refusal: TetherError | None = None
         self.runtime = self
         self.fingerprint = b"f" * 32
+        self.continuity = Continuity.EXACT
         self.submissions: list[Any] = []
 
     def submit(self, job: GenerationJob, *, deadline_s: float | None = None) -> Any:
@@ -51,6 +66,9 @@ class HandEngine:
     def cancel(self, key: Any) -> None:
         self.cancelled.append(key)
 
+    def replay(self, job: GenerationJob) -> Replayed:
+        return replay(job, 4, TABLE, {END}, 64)
+
 
 class Bench:
     """A table with one driver's link."""
@@ -61,6 +79,7 @@ class Bench:
         self.orchestrator = network.node("o", Role.ORCHESTRATOR)
         self.book = LinkBook()
         self.now_ms = 1_000
+        self.wall_ms = NOW_MS
         self.machine = LogMachine(_native.ChunkLogs(), self.book, lambda: self.now_ms)
         self.machine.on("control", lambda *_: None)
         self.engine = HandEngine()
@@ -76,13 +95,32 @@ class Bench:
             models=models,
             quota=self.quota,
             committer=self.committer,
-            wall_ms=lambda: NOW_MS,
+            wall_ms=lambda: self.wall_ms,
         )
         self.table = JobTable(parts)
-        peer = LinkPeer(self.gateway.node_id, 1, 1, frozenset({int(Role.GATEWAY)}))
-        self.link = LinkEnd(self.book.number(), peer, _Nowhere(), self.machine, LinkLimits(), side="served")
-        self.book.admit(self.link)
+        self.counter = 0
+        self.link = self.link_of(self.gateway, Role.GATEWAY)
         self.reader = _native.FrameReader()
+
+    def link_of(self, node: Any, role: Role) -> LinkEnd:
+        self.counter += 1
+        peer = LinkPeer(node.node_id, 1, self.counter, frozenset({int(role)}))
+        link = LinkEnd(self.book.number(), peer, _Nowhere(), self.machine, LinkLimits(), side="served")
+        self.book.admit(link)
+        return link
+
+    def relink(self) -> LinkEnd:
+        """The gateway's link breaks, and it comes with another."""
+        self.machine.lost(self.link)
+        self.table.link_lost(self.link.number)
+        self.book.remove(self.link)
+        self.link, self.reader = self.link_of(self.gateway, Role.GATEWAY), _native.FrameReader()
+        return self.link
+
+    def orchestrator_says(self, outcome: infer_pb2.JobState.ValueType, epoch: int = 1) -> None:
+        link = self.link_of(self.orchestrator, Role.ORCHESTRATOR)
+        body = link_pb2.Link.Outcome(outcome=outcome, written=True).SerializeToString()
+        self.table.on_outcome(link.number, JOB, epoch, body)
 
     def ticket(self, signer: Any = None, **fields: Any) -> bytes:
         identity = (signer or self.orchestrator).identity
@@ -112,9 +150,11 @@ class Bench:
         for frame in _native.encode_frame([(job, epoch, int(Kind.START), 0, 0, 0, body)]):
             self.machine.frame(self.link, frame)
 
-    def make(self, text: bytes, *, finish: Finish | None = None, error: TetherError | None = None) -> None:
+    def make(
+        self, text: bytes, *, epoch: int = 1, finish: Finish | None = None, error: TetherError | None = None
+    ) -> None:
         tokens = (5,) if text else ()
-        piece = Emitted(0, (JOB, 1, 0), Position(), tokens, (len(text),) * len(tokens), text, (), finish, error)
+        piece = Emitted(0, (JOB, epoch, 0), Position(), tokens, (len(text),) * len(tokens), text, (), finish, error)
         self.table.on_step([piece])
 
     def sent(self) -> list[tuple[int, bytes]]:
@@ -262,3 +302,204 @@ async def test_outcome_counts_from_the_driver_alone(bench: Bench) -> None:
     assert len(bench.committer) == 1
     bench.table.on_outcome(bench.link.number, JOB, 1, written)
     assert len(bench.committer) == 0
+
+
+# continuations
+
+PREFIX = [1, 2, 3]
+
+
+def handed(**fields: Any) -> dict[str, Any]:
+    """Fields of a START that hands `PREFIX` over."""
+    chain = _native.Chain()
+    chain.feed_tokens(PREFIX)
+    position = {"tokens": len(PREFIX), "bytes": 2 * len(PREFIX)}
+    maker = {"epoch": 1, "end": position, "worker_id": "w0", "fingerprint": b"f" * 32}
+    good = {
+        "prefix": PREFIX,
+        "position": position,
+        "chain_state": chain.state(),
+        "continuity": infer_pb2.Infer.CONTINUITY_EXACT,
+        "handed": [maker],
+    }
+    return {**good, **fields}
+
+
+async def test_continuation_goes_on_from_the_prefix_and_its_receipt_lists_it(bench: Bench) -> None:
+    bench.start(bench.ticket(epoch=2, attempts=2), epoch=2, **handed())
+    [job] = bench.engine.submitted
+    assert job.prefix == tuple(PREFIX)
+    bench.make(b"hi", epoch=2)
+    bench.make(b"ho", epoch=2, finish=Finish.STOP)
+    sent = [(kind, body) for kind, body in bench.sent() if kind >= Kind.START]
+    assert [kind for kind, _ in sent] == [Kind.CHUNK, Kind.CHUNK, Kind.END]
+    exact = infer_pb2.Infer.Chunk(continuity=infer_pb2.Infer.CONTINUITY_EXACT).SerializeToString()
+    assert sent[0][1].endswith(b"hi" + exact)  # the prefix is not sent again
+    assert sent[1][1].endswith(b"ho")  # and how it goes on is told once
+    last = infer_pb2.Infer.Chunk.FromString(sent[2][1])
+    body = infer_pb2.Infer.ReceiptBody.FromString(last.receipt.body)
+    assert (body.attempts, body.continuity, body.complete) == (2, infer_pb2.Infer.CONTINUITY_EXACT, True)
+    assert (body.end.tokens, body.end.bytes) == (5, 10)
+    assert (body.usage.input_tokens, body.usage.output_tokens, body.usage.output_bytes) == (4, 2, 4)
+    assert (last.usage.output_tokens, last.usage.output_bytes) == (5, 10)  # the client is told of the whole answer
+    [maker] = body.handed
+    assert (maker.epoch, maker.end.tokens, maker.worker_id) == (1, 3, "w0")
+    assert maker.driver_id == bench.gateway.node_id
+    chain = _native.Chain()
+    chain.feed_tokens([*PREFIX, 5, 5])
+    assert body.output_commitment == chain.digest()
+
+
+async def test_reader_of_a_continuation_gets_the_prefix_too(bench: Bench) -> None:
+    bench.start(bench.ticket(epoch=2), epoch=2, **handed())
+    bench.make(b"hi", epoch=2)
+    bench.sent()
+    attach = link_pb2.Link.Attach(tenant_id="demo", credit_bytes=65_536).SerializeToString()
+    bench.table.on_attach(bench.link.number, JOB, 2, attach)
+    assert b"".join(body for kind, body in bench.sent() if kind == Kind.CHUNK).count(b"abababhi") == 1
+
+
+async def test_prefix_that_is_whole_ends_at_once_without_a_step(bench: Bench) -> None:
+    ticket = bench.ticket(epoch=2, parameters={"max_tokens": 3})
+    bench.start(ticket, epoch=2, **handed())
+    assert bench.engine.submitted == []
+    [(kind, body)] = [(kind, body) for kind, body in bench.sent() if kind >= Kind.START]
+    last = infer_pb2.Infer.Chunk.FromString(body)
+    assert (kind, last.finish_reason) == (Kind.END, infer_pb2.Infer.FINISH_REASON_LENGTH)
+    receipt = infer_pb2.Infer.ReceiptBody.FromString(last.receipt.body)
+    assert (receipt.complete, receipt.end.tokens, receipt.usage.output_tokens, receipt.usage.input_tokens) == (
+        True,
+        3,
+        0,
+        4,
+    )
+    assert (bench.quota.held, len(bench.table), len(bench.committer)) == (0, 0, 1)
+
+
+async def test_whole_prefix_that_ended_by_itself_says_stop(bench: Bench) -> None:
+    chain = _native.Chain()
+    chain.feed_tokens([1, END])
+    fields = handed(prefix=[1, END], position={"tokens": 2, "bytes": 2}, chain_state=chain.state(), handed=[])
+    bench.start(bench.ticket(epoch=2), epoch=2, **fields)
+    last = infer_pb2.Infer.Chunk.FromString(bench.sent()[-1][1])
+    assert last.finish_reason == infer_pb2.Infer.FINISH_REASON_STOP
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"chain_state": b""}, Reason.STREAM_DIVERGED),
+        ({"prefix": [1, 2, 4]}, Reason.STREAM_DIVERGED),
+        ({"prefix": [1, 2, 99]}, Reason.STREAM_DIVERGED),
+        ({"position": {"tokens": 3, "bytes": 7}, "handed": []}, Reason.STREAM_DIVERGED),
+    ],
+)
+async def test_prefix_that_disagrees_runs_nothing(bench: Bench, fields: dict[str, Any], reason: Reason) -> None:
+    bench.start(bench.ticket(epoch=2), epoch=2, **handed(**fields))
+    assert bench.failure() is reason
+    assert (bench.engine.submitted, bench.quota.held, len(bench.table)) == ([], 0, 0)
+
+
+async def test_newer_attempt_takes_the_place_of_an_older_one(bench: Bench) -> None:
+    bench.start()
+    bench.start(bench.ticket(epoch=2), epoch=2)
+    assert bench.engine.cancelled == [(JOB, 1, 0)]
+    bench.make(b"", finish=Finish.CANCELLED)
+    failures = [link_pb2.Link.Failure.FromString(body) for kind, body in bench.sent() if kind == Kind.FAIL]
+    assert [(one.handed_over, one.elsewhere) for one in failures] == [(True, True)]
+    assert len(bench.committer) == 0  # the job goes on
+
+
+async def test_attempts_that_race_leave_each_other_alone_and_commit_nothing(bench: Bench) -> None:
+    bench.start(bench.ticket(raced=True))
+    bench.start(bench.ticket(epoch=2, raced=True), epoch=2)
+    assert bench.engine.cancelled == []
+    bench.make(b"hi", finish=Finish.STOP)
+    assert len(bench.committer) == 0
+
+
+# who may decide
+
+
+async def test_outcome_of_an_orchestrator_stops_what_still_runs(bench: Bench) -> None:
+    bench.start()
+    bench.make(b"hello")
+    bench.orchestrator_says(infer_pb2.JOB_STATE_CANCELLED)
+    assert bench.engine.cancelled == [(JOB, 1, 0)]
+    bench.make(b"", finish=Finish.CANCELLED)
+    assert (bench.quota.held, len(bench.table), len(bench.committer)) == (0, 0, 0)
+
+
+async def test_outcome_of_an_older_attempt_stops_nothing(bench: Bench) -> None:
+    bench.start(bench.ticket(epoch=2), epoch=2)
+    bench.orchestrator_says(infer_pb2.JOB_STATE_ABANDONED)
+    assert bench.engine.cancelled == []
+
+
+async def test_driver_on_a_new_link_reads_on_and_decides(bench: Bench) -> None:
+    bench.start()
+    bench.make(b"hello")
+    bench.sent()
+    again = bench.relink()
+    bench.wall_ms += 1_000_000  # its ticket is older than tickets may be
+    bench.start(position={"tokens": 1, "bytes": 5})
+    bench.make(b"more", finish=Finish.STOP)
+    sent = [(kind, body) for kind, body in bench.sent() if kind >= Kind.START]
+    assert [kind for kind, _ in sent] == [Kind.CHUNK, Kind.END]
+    assert b"hello" not in sent[0][1]
+    written = link_pb2.Link.Outcome(outcome=infer_pb2.JOB_STATE_DONE, written=True).SerializeToString()
+    bench.table.on_outcome(again.number, JOB, 1, written)
+    assert len(bench.committer) == 0
+
+
+# turns
+
+
+async def test_job_that_must_be_alone_waits_and_tells_so(bench: Bench) -> None:
+    bench.start()
+    other = bytes(16)
+    bench.start(bench.ticket(job_id=other, alone=True), job=other)
+    assert [job.key[0] for job in bench.engine.submitted] == [JOB]
+    bench.sent()
+    bench.now_ms += 500
+    bench.table.tick()
+    phases = [link_pb2.Link.Progress.FromString(body).phase for kind, body in bench.sent() if kind == Kind.PROGRESS]
+    assert sorted(phases) == [link_pb2.Link.PHASE_QUEUED, link_pb2.Link.PHASE_RUNNING]
+    bench.make(b"hi", finish=Finish.STOP)
+    assert [job.key[0] for job in bench.engine.submitted] == [JOB, other]
+
+
+async def test_job_that_waits_can_be_cancelled_and_has_a_deadline(bench: Bench) -> None:
+    bench.start()
+    other = bytes(16)
+    bench.start(bench.ticket(job_id=other, alone=True), job=other)
+    bench.table.on_cancel(other, 1)
+    assert (bench.quota.held, len(bench.table)) == (1, 1)
+    late = b"l" * 16
+    bench.start(bench.ticket(job_id=late, alone=True), job=late, timeout={"nanos": 1})
+    bench.sent()
+    bench.table.tick()
+    assert bench.failure() is Reason.DEADLINE
+    assert (bench.quota.held, len(bench.table)) == (1, 1)
+
+
+# leaving
+
+
+async def test_attempt_that_a_leaving_worker_cannot_finish_is_handed_over(bench: Bench) -> None:
+    bench.start()
+    bench.make(b"hello")
+    bench.table.draining = True
+    bench.table.hand_over_all()
+    bench.make(b"", finish=Finish.CANCELLED)
+    [failure] = [link_pb2.Link.Failure.FromString(body) for kind, body in bench.sent() if kind == Kind.FAIL]
+    assert (failure.reason, failure.handed_over, failure.elsewhere) == ("DRAINING", True, True)
+    assert infer_pb2.Infer.ReceiptBody.FromString(failure.receipt.body).end.tokens == 1
+    assert (bench.quota.held, len(bench.committer)) == (0, 0)
+
+
+async def test_attempt_that_ends_while_it_is_handed_over_has_its_end(bench: Bench) -> None:
+    bench.start()
+    bench.table.hand_over_all()
+    bench.make(b"hello", finish=Finish.STOP)
+    assert Kind.END in [kind for kind, _ in bench.sent()]
