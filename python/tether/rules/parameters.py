@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from tether import name
 from tether.rules import check
+from tether.rules.schema import check_schema
 from tether.v1 import infer_pb2
 
 TEMPERATURE_MAX = 2.0
@@ -29,7 +30,7 @@ def check_parameters(parameters: infer_pb2.Infer.Parameters, context_tokens: int
         context_tokens: the model's context; 0 where it is not known yet.
 
     Raises:
-        TetherError: INVALID_FIELD below `parameters`.
+        TetherError: INVALID_FIELD below `parameters`, SCHEMA_INVALID at `parameters.response_format`.
     """
     if parameters.HasField("max_tokens"):
         check.number("parameters.max_tokens", parameters.max_tokens, 1, context_tokens or (1 << 31) - 1)
@@ -78,6 +79,7 @@ def _check_format(form: infer_pb2.Infer.ResponseFormat) -> None:
     match form.WhichOneof("kind"):
         case "json_schema":
             check.text("parameters.response_format.json_schema", form.json_schema, SCHEMA_BYTES_MAX, 1)
+            check_schema(form.json_schema)
         case "regex":
             check.text("parameters.response_format.regex", form.regex, REGEX_BYTES_MAX, 1)
 

@@ -83,6 +83,7 @@ def test_chat_tools_and_forms_are_read():
     assert parameters.response_format.json_schema == '{"type":"object"}'
     assert chat(response_format={"type": "json_object"}).request.parameters.response_format.json_object
     assert not chat(response_format={"type": "text"}).request.parameters.HasField("response_format")
+    assert chat(response_format={"type": "regex", "regex": "a+"}).request.parameters.response_format.regex == "a+"
 
 
 @pytest.mark.parametrize(("asked", "sent", "shown"), [(None, 1, 0), (0, 1, 0), (1, 1, 1), (20, 20, 20)])

@@ -158,5 +158,8 @@ def _read_format(value: object, parameters: Infer.Parameters) -> None:
             named = field.object_(field.required(form, "json_schema", "response_format"), "response_format.json_schema")
             schema = field.object_(named.get("schema", {}), "response_format.json_schema.schema")
             parameters.response_format.json_schema = json.dumps(schema, separators=(",", ":"))
+        case "regex":  # Tether's own
+            expression = field.required(form, "regex", "response_format")
+            parameters.response_format.regex = field.text(expression, "response_format.regex")
         case _:
             raise field.unsupported("response_format.type", "this form is")
