@@ -1,6 +1,5 @@
 """Streams that are read to their end and remembered, with what an unfaulted run would have given."""
 
-import asyncio
 import random
 import time
 from dataclasses import dataclass, field

@@ -38,7 +38,7 @@ async def first_answer(state: Path, region: str, prompt: str, began_s: float) ->
     """
 
     async def why() -> str:
-        return explain(await _workers(state, region), DEFAULT_MODEL)
+        return await explain_workers(state, region)
 
     typer.secho(f"\n> {prompt}", fg="cyan")
     await when_ready(lambda: _stream(state, prompt, began_s), why, READY_S_MAX)
@@ -93,6 +93,11 @@ def explain(workers: Iterable["Worker"], model: str) -> str:
     if reports:
         return f"none of {len(reports)} workers serves {model}; see `tether models ls` and `tether workers ls`"
     return "no worker has a link to the orchestrator; see the workers' log"
+
+
+async def explain_workers(state: Path, region: str) -> str:
+    """Why no worker of a region has the demo model ready."""
+    return explain(await _workers(state, region), DEFAULT_MODEL)
 
 
 async def _workers(state: Path, region: str) -> list["Worker"]:

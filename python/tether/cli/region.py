@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tether.app import App
+from tether.cli.child import Child
 from tether.config import ServiceConfig, load
 from tether.errors import Reason, TetherError
 
@@ -41,6 +42,7 @@ class Plan:
         metrics_port: Prometheus port, 0 for any.
         overlay_port: UDP port of the node that others bootstrap from, 0 for any.
         extra: further settings by service.
+        children: whether workers are processes of their own.
     """
 
     state: Path
@@ -51,6 +53,7 @@ class Plan:
     metrics_port: int = 7490
     overlay_port: int = 0
     extra: dict[str, dict[str, object]] = field(default_factory=dict)
+    children: bool = False
 
 
 def services() -> dict[str, EntryPoint]:
@@ -109,6 +112,7 @@ class Region:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._apps: list[App] = []
+        self.children: list[Child] = []
         self._lock: FolderLock | None = None
         self._bootstrap: tuple[str, ...] = ()
         workers = (f"worker-{number + 1}" for number in range(plan.workers))
@@ -156,8 +160,13 @@ class Region:
     def _build(self, name: str, flags: dict[str, object]) -> App:
         service = name.partition("-")[0]
         common = {"state": self._plan.state / name, "region": self._plan.region}
-        extra = self._plan.extra.get(service, {})
-        app = build(service, configure(service, {**common, **flags, **extra}))
+        given = {**common, **flags, **self._plan.extra.get(service, {})}
+        app: App
+        if self._plan.children and service == "worker":
+            app = Child(name, given, self._plan.state / f"{name}.log")
+            self.children.append(app)
+        else:
+            app = build(service, configure(service, given))
         self._apps.append(app)
         return app
 
@@ -185,6 +194,10 @@ class Region:
                 return
             made = await access.CreateKey(CreateKeyRequest(tenant_id=TENANT, label="made by tether up"))
         _write_secret(path, made.token)
+
+    async def revive(self) -> None:
+        """Start workers again that were killed."""
+        await asyncio.gather(*(child.revive() for child in self.children if not child.alive))
 
     async def drain(self, grace_s: float) -> None:
         """Drain from the edge inwards, so that what runs can finish."""

@@ -21,6 +21,7 @@ EPILOG = """Examples:
   tether up                               a region, a first answer, then serves until Ctrl-C
   tether up --workers 3                   three workers, so that one may die
   tether up --once                        stream one answer, drain, exit 0
+  tether up --workers 3 --chaos           kill the worker that answers, and see that nothing is lost
   tether up --gateway-port 0 --bridge-port 0 --metrics-port 0 --state ./scratch
 """
 
@@ -34,6 +35,9 @@ def up(
         typer.Option(envvar="TETHER_STATE", help="Folder for keys and data.", show_default="the user's state folder"),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Stream one answer, drain, exit.")] = False,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Run workers as processes and kill -9 the one that answers.")
+    ] = False,
     gateway_port: Annotated[int, typer.Option(help="gRPC port; 0 is any free one.", min=0, max=65535)] = 7400,
     bridge_port: Annotated[int, typer.Option(help="HTTP port; 0 is any free one.", min=0, max=65535)] = 7480,
     metrics_port: Annotated[int, typer.Option(help="Prometheus port; 0 is any free one.", min=0, max=65535)] = 7490,
@@ -60,8 +64,44 @@ def up(
         bridge_port=bridge_port,
         metrics_port=metrics_port,
         overlay_port=overlay_port,
+        children=chaos,
     )
+    if chaos:
+        check_chaos(workers, prompt)
+        sys.exit(run(_serve_chaos(Region(plan), plan.state, began_s, drain_grace, once=once)))
     sys.exit(run(_serve(Region(plan), plan.state, began_s, prompt, drain_grace, once=once)))
+
+
+def check_chaos(workers: int, prompt: str | None) -> None:
+    """Pass where somebody is left to go on, and the prompt is the one whose answer is long enough.
+
+    Raises:
+        TetherError: INVALID_FIELD.
+    """
+    from tether.errors import Reason, TetherError
+
+    if workers < 2:
+        raise TetherError(Reason.INVALID_FIELD, "--chaos kills a worker: give --workers 2 or more", field="workers")
+    if prompt is not None:
+        raise TetherError(Reason.INVALID_FIELD, "--chaos asks its own prompt: leave --prompt out", field="prompt")
+
+
+async def _serve_chaos(region: "Region", state: Path, began_s: float, grace_s: float, *, once: bool) -> int:
+    """Start, kill the worker that answers, show what came of it, and serve until told to stop."""
+    from tether.cli.chaos import show
+    from tether.cli.lifetime import hold
+
+    wrong: list[str] = []
+
+    async def greet() -> None:
+        _print_ready(region, state, time.monotonic() - began_s)
+        wrong.extend(await show(state, region.slug, region.children))
+        if not once:
+            await region.revive()
+            _print_next(region, state)
+
+    code = await hold(region, grace_s, greet, once=once)
+    return 1 if wrong else code
 
 
 async def _serve(
