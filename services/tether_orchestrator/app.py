@@ -35,6 +35,7 @@ from tether_orchestrator.fleet import REMOVE_MS, FleetView
 from tether_orchestrator.gate import Gate
 from tether_orchestrator.open_jobs import OpenJobs
 from tether_orchestrator.orphan import Orphans
+from tether_orchestrator.relay import Relays
 from tether_orchestrator.reservation import Around, Reservations
 from tether_orchestrator.scheduler import Scheduler
 from tether_orchestrator.servicer import SERVICES, ControlServicer, PlacementServicer
@@ -129,6 +130,8 @@ class Parts:
         self.sessions = Sessions(store, self.leases, config.session_lease_s, clock.now_s)
         self.doubt = Doubt(node.overlay, self.tasks, dead=self._worker_dead, over=self.sessions.worker_lost)
         self.engines = Engines()
+        self.handshake = Handshake(node.identity, node.trust)
+        self.relays = Relays(self.handshake, node.channels, self._worker_address)
         self.links = WorkerLinks(self.fleet, self.doubt, self.tasks, self.engines)
         self.scheduler = Scheduler(
             self.fleet,
@@ -180,6 +183,7 @@ class Parts:
         _log.info("drained", open_jobs=len(self.open))
         self.discovery.close()
         self.sessions.end_all()
+        self.relays.close()
         self.fleet.end_watches()
         for link in self.links.book:
             link.close("drained")
@@ -190,6 +194,7 @@ class Parts:
         self.gate.drain()
         self.discovery.close()
         self.sessions.end_all()
+        self.relays.close()
         self.fleet.end_watches()
         for link in self.links.book:
             link.close("closed")
@@ -205,13 +210,15 @@ class Parts:
         add_PlacementServiceServicer_to_server(placement, server)  # type: ignore[arg-type]
         control = ControlServicer(self.fleet, self._store, self.reservations.relay)  # type: ignore[abstract]
         add_ControlServiceServicer_to_server(control, server)  # type: ignore[arg-type]
-        handshake = Handshake(self._node.identity, self._node.trust)
-        local = LinkLocal(handshake, self.links.outbox, self.links.book)
-        return [*SERVICES, *LinkServer(local, ROLES, self.links).add_to(server)]  # type: ignore[arg-type]
+        local = LinkLocal(self.handshake, self.links.outbox, self.links.book)
+        return [*SERVICES, *LinkServer(local, ROLES, self.links, self.relays).add_to(server)]  # type: ignore[arg-type]
 
     def _relay(self) -> Worker:
         """This orchestrator, as a relay."""
         return Worker(self._node.node_id, self._node.incarnation, self._node.address)
+
+    def _worker_address(self, worker: str) -> str:
+        return self.fleet.worker(worker).report.address
 
     def _worker_dead(self, worker: str, incarnation: int) -> None:
         self.fleet.dead(worker)

@@ -20,3 +20,8 @@ UNKEPT = Counter(
     "tether_orchestrator_answers_unkept_total", "Answers not kept because they disagree with their receipt."
 )
 UPKEEP_FAILED = Counter("tether_orchestrator_upkeep_failed_total", "Rounds of upkeep that failed, by task.", ["task"])
+RELAYS = Gauge("tether_orchestrator_relays", "Links between gateways and workers that are passed on here.")
+_RELAYED = Counter(
+    "tether_orchestrator_relayed_bytes_total", "Bytes of links that were passed on, by direction.", ["way"]
+)
+RELAYED_OUT, RELAYED_IN = _RELAYED.labels("to_worker"), _RELAYED.labels("to_gateway")

@@ -9,7 +9,7 @@ from tether.link.dial import Dialler
 from tether.link.dispatch import Dispatch
 from tether.link.end import LinkEnd, LinkLimits, Machine
 from tether.link.failure import from_failure, outcome_of, to_failure
-from tether.link.handshake import Handshake, LinkPeer
+from tether.link.handshake import Behalf, Handshake, LinkPeer, parse_hello
 from tether.link.kind import NO_JOB, Kind
 from tether.link.local import LinkEvents, LinkLocal
 from tether.link.outbox import Entry, Outbox
@@ -17,6 +17,7 @@ from tether.link.serve import LinkServer
 
 __all__ = [
     "NO_JOB",
+    "Behalf",
     "Dialler",
     "Dispatch",
     "Entry",
@@ -33,5 +34,6 @@ __all__ = [
     "Outbox",
     "from_failure",
     "outcome_of",
+    "parse_hello",
     "to_failure",
 ]

@@ -46,8 +46,14 @@ class Dialler:
         self._events = events
         self._hang_up: dict[int, Callable[[], object]] = {}
 
-    async def dial(self, node_id: str, address: str) -> LinkEnd:
-        """Open a link with `node_id` at `address` (host:port); the caller then runs it with `hold`.
+    async def dial(self, node_id: str, address: str, *, relay_to: str = "") -> LinkEnd:
+        """Open a link; the caller then runs it with `hold`.
+
+        Args:
+            node_id: who must answer.
+            address: host:port.
+            relay_to: node that the link is to be relayed to: then `node_id` is the orchestrator that relays it, and
+                the link's peer is this node, `via` that one. Empty for a link with `node_id` itself.
 
         Raises:
             TetherError: LINK_PROTOCOL, NODE_TOKEN_INVALID, ROLE_FORBIDDEN, or WORKER_LOST when nobody answers in time.
@@ -56,7 +62,7 @@ class Dialler:
         call = open_(metadata=self._channels.metadata(node_id))
         try:
             async with asyncio.timeout(self._local.limits.hello_s):
-                end = await self._greet(call, node_id)
+                end = await self._greet(call, node_id, relay_to)
             self._local.book.admit(end)
         except TetherError as error:
             call.cancel()
@@ -72,14 +78,14 @@ class Dialler:
         self._hang_up[end.number] = call.cancel
         return end
 
-    async def _greet(self, call: Any, node_id: str) -> LinkEnd:  # noqa: ANN401
+    async def _greet(self, call: Any, node_id: str, relay_to: str) -> LinkEnd:  # noqa: ANN401
         local = self._local
-        await call.write(local.handshake.hello(node_id))
+        await call.write(local.handshake.hello(node_id, relay_to=relay_to))
         frame = await call.read()
         if frame is aio.EOF:
             raise TetherError(Reason.LINK_PROTOCOL, "the link ended before its hello")
         peer = local.handshake.check(frame, self._roles)
-        if peer.node_id != node_id:
+        if (peer.node_id, peer.via) != ((relay_to, node_id) if relay_to else (node_id, "")):
             raise TetherError(Reason.NODE_TOKEN_INVALID, "another node answered than was dialled")
         return LinkEnd(local.book.number(), peer, call, local.machine, local.limits, side="dialled")
 

@@ -2,6 +2,10 @@
 
 Either side sends one HELLO entry alone in its frame. The dialler's comes first, so that the listener's token can name
 its audience. (node, incarnation, counter) orders the links of a node: the newest wins.
+
+On a relayed link either end proves itself to the orchestrator in the middle, which proves itself to both and says for
+whom it speaks: what gateway and worker see is a link with each other, `via` that orchestrator.
+Source: docs/design/link.md, docs/design/seams.md ("Relay").
 """
 
 import time
@@ -19,6 +23,7 @@ from tether.v1 import health_pb2, identity_pb2, link_pb2
 PROTOCOL = 1
 FEATURES = ("credit", "reattach")
 _FEATURES_MAX = 32  # as link.proto says
+_RELAYS = frozenset({int(identity_pb2.Role.ROLE_ORCHESTRATOR)})  # who may speak for others
 
 
 class Speaker(Protocol):
@@ -48,13 +53,16 @@ class LinkPeer:
     """Who is at the other end.
 
     Attributes:
-        node_id: proved by its token.
+        node_id: proved by its token; of a relayed link, vouched for by the orchestrator that relays it.
         incarnation: its life, as it says.
-        counter: number of the link in that life.
+        counter: number of the link in that life, or in the life of the orchestrator that relays it.
         roles: roles of its credential (`identity_pb2.Role` values).
         regions: regions of its credential; empty for all.
         features: what it knows.
         report: its state, when it is a worker; the speaker has been checked to be the worker.
+        via: orchestrator that relays the link, or empty.
+        via_incarnation: life of that orchestrator, or 0.
+        relay_to: worker that the peer asks this orchestrator to relay the link to, or empty.
     """
 
     node_id: str
@@ -64,11 +72,32 @@ class LinkPeer:
     regions: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     report: health_pb2.Health.Report | None = None
+    via: str = ""
+    via_incarnation: int = 0
+    relay_to: str = ""
 
     @property
-    def age_key(self) -> tuple[int, int]:
-        """Orders the links of one node."""
-        return (self.incarnation, self.counter)
+    def age_key(self) -> tuple[int, int, int]:
+        """Orders the links of one node that came the same way."""
+        return (self.incarnation, self.via_incarnation, self.counter)
+
+    @property
+    def relayed_for(self) -> str:
+        """Node id of whoever speaks through a relay; empty on a link of its own."""
+        return self.node_id if self.via else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Behalf:
+    """For whom an orchestrator speaks that relays a link.
+
+    Attributes:
+        node_id: of the gateway towards the worker, of the worker towards the gateway.
+        incarnation: its life.
+    """
+
+    node_id: str
+    incarnation: int
 
 
 def _wall_ms() -> int:
@@ -99,8 +128,14 @@ class Handshake:
         self._report = report
         self._counter = 0
 
-    def hello(self, audience: str) -> bytes:
-        """A frame with this node's hello for the node `audience`, with the next counter."""
+    def hello(self, audience: str, *, relay_to: str = "", behalf: Behalf | None = None) -> bytes:
+        """A frame with this node's hello, with the next counter.
+
+        Args:
+            audience: node that it is for.
+            relay_to: worker that the audience is asked to relay the link to, or empty.
+            behalf: for whom this node relays the link, or None.
+        """
         self._counter += 1
         body = link_pb2.Link.Hello(
             protocol=PROTOCOL,
@@ -110,6 +145,9 @@ class Handshake:
             counter=self._counter,
             token=self._speaker.token(audience, self._wall_ms()),
             report=self._report() if self._report else None,
+            relay_to=relay_to,
+            relayed_for=behalf.node_id if behalf is not None else "",
+            relayed_incarnation=behalf.incarnation if behalf is not None else 0,
         )
         (frame,) = _native.encode_frame([(NO_JOB, 0, int(Kind.HELLO), 0, 0, 0, body.SerializeToString())])
         return frame
@@ -119,7 +157,7 @@ class Handshake:
 
         Args:
             frame: the first frame of the link.
-            roles: the peer needs one of these (`identity_pb2.Role`).
+            roles: the peer needs one of these (`identity_pb2.Role`); an orchestrator may relay for it.
 
         Raises:
             TetherError: LINK_PROTOCOL, NODE_TOKEN_INVALID or ROLE_FORBIDDEN.
@@ -129,10 +167,24 @@ class Handshake:
         if who.node_id != hello.node_id:
             raise TetherError(Reason.NODE_TOKEN_INVALID, "the hello names another node than its token")
         held = frozenset(int(role) for role in who.roles)
-        if not held.intersection(roles):
-            named = " or ".join(identity_pb2.Role.Name(identity_pb2.Role.ValueType(role))[5:] for role in sorted(roles))
+        needed = _RELAYS if hello.relayed_for else roles
+        if not held.intersection(needed):
+            named = " or ".join(
+                identity_pb2.Role.Name(identity_pb2.Role.ValueType(role))[5:] for role in sorted(needed)
+            )
             raise TetherError(Reason.ROLE_FORBIDDEN, f"this link is for the role {named}")
+        if hello.relayed_for:
+            return _relayed(hello, frozenset(int(role) for role in roles), tuple(who.regions))
         return _peer(hello, held, tuple(who.regions))
+
+
+def _relayed(hello: link_pb2.Link.Hello, roles: frozenset[int], regions: tuple[str, ...]) -> LinkPeer:
+    if hello.relayed_for == hello.node_id or hello.relay_to:
+        raise TetherError(Reason.LINK_PROTOCOL, "a relay speaks for one other node")
+    return LinkPeer(
+        hello.relayed_for, hello.relayed_incarnation, hello.counter, roles, regions,
+        tuple(hello.features[:_FEATURES_MAX]), via=hello.node_id, via_incarnation=hello.incarnation,
+    )  # fmt: skip
 
 
 def _peer(hello: link_pb2.Link.Hello, roles: frozenset[int], regions: tuple[str, ...]) -> LinkPeer:
@@ -140,8 +192,9 @@ def _peer(hello: link_pb2.Link.Hello, roles: frozenset[int], regions: tuple[str,
     if report is not None and (report.worker_id, report.incarnation) != (hello.node_id, hello.incarnation):
         raise TetherError(Reason.LINK_PROTOCOL, "the hello reports on another worker")
     return LinkPeer(
-        hello.node_id, hello.incarnation, hello.counter, roles, regions, tuple(hello.features[:_FEATURES_MAX]), report
-    )
+        hello.node_id, hello.incarnation, hello.counter, roles, regions, tuple(hello.features[:_FEATURES_MAX]), report,
+        relay_to=hello.relay_to,
+    )  # fmt: skip
 
 
 def parse_hello(frame: bytes) -> link_pb2.Link.Hello:

@@ -110,9 +110,11 @@ class Link(_message.Message):
         relay_to: _builtins.str
         """(to an orchestrator) Node id of the worker that this link is to be relayed to; empty for a link of its own."""
         relayed_for: _builtins.str
-        """(from a relaying orchestrator) Node id of the gateway that speaks through it; empty for a link of its own."""
+        """(from a relaying orchestrator) Node id of whoever speaks through it, towards a worker the gateway and towards a
+        gateway the worker; empty for a link of its own.
+        """
         relayed_incarnation: _builtins.int
-        """Incarnation of that gateway."""
+        """Incarnation of that node."""
         @_builtins.property
         def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
             """Features that the speaker knows, such as `credit`, `reattach`; at most 32 slugs."""
