@@ -18,6 +18,7 @@ from tether.registry.follower import SnapshotFollower
 from tether.v1 import infer_pb2
 from tether_worker.config import Config
 from tether_worker.core import Ground, WorkerCore
+from tether_worker.keeper import FILE as JOURNAL
 from tether_worker.loader.loader import ModelLoader
 from tether_worker.supply import Opener, SimulatedOpener
 from tether_worker.ticket import TicketBody
@@ -125,6 +126,7 @@ class BaseWorker:
         ground = Ground(node.identity, node.trust, node.channels, node.overlay, self._tracing)
         opener = self.opener(node, registries)
         self.core = core = WorkerCore(ground, config, opener, authorize=self.authorize)
+        await core.keeper.open(Path(config.state) / JOURNAL, config.journal_bytes_max)
         await self._follower.start()
         await node.serve(core.add_to)
         core.serve_at(node.address)

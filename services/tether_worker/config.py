@@ -24,6 +24,7 @@ class Config(ServiceConfig):
         log_bytes_max: bytes kept of one answer for readers that come late.
         linger_s: how long an answer is kept after its end.
         commit_wait_s: how long the driver has to tell an outcome before the worker commits by itself.
+        journal_bytes_max: room on this node's disk for ends that no orchestrator has written yet.
         models_bytes_max: room for models on this node's disk.
         standalone: serve InferenceService without any other service.
         keys_file: API keys that a standalone worker takes, one per line.
@@ -43,6 +44,7 @@ class Config(ServiceConfig):
     log_bytes_max: int = Field(8_388_608, ge=65_536, le=268_435_456)  # two million tokens of text
     linger_s: float = Field(30.0, ge=0, le=3_600)  # three detach graces: a client that resumes finds its answer
     commit_wait_s: float = Field(1.0, ge=0, le=60)  # the driver may be gone by then; committing twice is harmless
+    journal_bytes_max: int = Field(256 << 20, ge=1 << 20)  # a thousand ends with the longest answers that are kept
     models_bytes_max: int = Field(64 << 30, ge=1 << 20)  # a few models of 7 billion parameters (a guess)
     standalone: bool = False
     keys_file: Path | None = None

@@ -60,9 +60,14 @@ class ControlLinks:
         for number in list(self._standing):
             self._machine.act(self._machine.logs.send(number, int(Kind.BEAT), NO_JOB, 0, report))
 
+    @property
+    def ready(self) -> bool:
+        """Whether some orchestrator takes more: one that is stuck is not given the same again and again."""
+        return any(link.idle for link in self._standing.values())
+
     def complete(self, job: bytes, epoch: int, body: bytes) -> bool:
-        """Send a COMPLETE to one orchestrator; False without any."""
-        number = next(iter(self._standing), None)
+        """Send a COMPLETE to one orchestrator, one that takes more if any does; False without any."""
+        number = min(self._standing, key=lambda number: not self._standing[number].idle, default=None)
         if number is None:
             return False
         self._machine.act(self._machine.logs.send(number, int(Kind.COMPLETE), job, epoch, body))

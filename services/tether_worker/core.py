@@ -20,6 +20,7 @@ from tether_worker.config import Config
 from tether_worker.control import ControlLinks
 from tether_worker.health import Announcer, HealthReporter
 from tether_worker.jobs import JobTable
+from tether_worker.keeper import Keeper
 from tether_worker.machine import LogMachine
 from tether_worker.model import ModelTable
 from tether_worker.parts import Authorize, Parts, allow
@@ -28,6 +29,8 @@ from tether_worker.report import Self
 from tether_worker.supply import Opener, Supply
 
 TICK_S = 0.05  # as often as the logs ask for
+HAND_OVER_S = 2.0  # of the grace: drivers are told, and have read what is there
+SETTLE_S = 2.0  # what is in the journal is waited for so long: a region that answers does within milliseconds
 QUOTA_SPARE = 2  # rounds of slots and queue that tickets of several models may fill
 _log = structlog.get_logger("tether.worker")
 
@@ -75,6 +78,7 @@ class WorkerCore:
         self.machine = LogMachine(_logs(config), self.book)
         self.models = ModelTable()
         self.committer = Committer(wait_s=config.commit_wait_s)
+        self.keeper = Keeper(self.committer)
         self.control = ControlLinks(self.machine)
         self.jobs = JobTable(
             Parts(
@@ -119,19 +123,26 @@ class WorkerCore:
         self.control.follow(self._dialler, peers)
 
     async def drain(self, grace_s: float) -> None:
-        """Take no more; return when every attempt has ended, was read and is committed, or the grace is over."""
+        """Take no more; return when every attempt has ended, was read and is committed, or the grace is over.
+
+        What cannot end in time is handed over a little before: its driver goes on elsewhere at once.
+        """
         until_s = time.monotonic() + grace_s
-        self.jobs.draining = True
+        self.jobs.leave()
         self.control.drain()
-        await self.supply.drain(grace_s)
-        while time.monotonic() < until_s and not self._told():  # noqa: ASYNC110 - three tables, looked at while leaving
+        self.control.beat(self.health.report().SerializeToString())
+        if not await self.supply.drain(grace_s - min(HAND_OVER_S, grace_s / 4)) or len(self.jobs):
+            self.jobs.hand_over_all()
+        ended_s = time.monotonic()
+        while time.monotonic() < until_s and not self._told(ended_s):  # noqa: ASYNC110 - three tables, while leaving
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
-        """Stop now: attempts end as cancelled, links close."""
-        self.jobs.draining = True
-        self.jobs.stop_all()
+        """Stop now: attempts are left to other workers, links close, ends that nobody wrote go to the journal."""
+        self.jobs.leave()
+        self.jobs.hand_over_all()
         await self.supply.close()
+        await self.keeper.close()
         await self.control.close()
         for end in self.book:
             end.close("closed")
@@ -156,9 +167,11 @@ class WorkerCore:
     def _on_control(self, link: int, kind: int, job: bytes, epoch: int, body: bytes) -> None:
         """Beats and what is not known: any byte counts as a sign of life already."""
 
-    def _told(self) -> bool:
-        """Whether nothing is left to say: no end without an outcome, nothing to send."""
-        return not len(self.jobs) and not len(self.committer) and all(end.idle for end in self.book)
+    def _told(self, ended_s: float) -> bool:
+        """Whether nothing is left to say: no end without an outcome, but for what a later life can send; all sent."""
+        settled = not len(self.committer)
+        kept = not self.committer.exposed and time.monotonic() - ended_s > SETTLE_S
+        return not len(self.jobs) and (settled or kept) and all(end.idle for end in self.book)
 
     async def _tick(self) -> None:
         while True:
@@ -166,10 +179,11 @@ class WorkerCore:
             self.machine.tick()
             self.jobs.tick()
             self._commit()
+            self.keeper.tick()
 
     def _commit(self) -> None:
-        """Send the ends that are due."""
-        if not len(self.control):
+        """Send the ends that are due; a link that has not sent the last ones is given no more."""
+        if not self.control.ready:
             return
         for job, epoch, body in self.committer.due(time.monotonic()):
             self.control.complete(job, epoch, body)

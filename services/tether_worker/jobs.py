@@ -172,6 +172,12 @@ class JobTable:
         for run in list(self._runs.values()):
             self._stop(run)
 
+    def leave(self) -> None:
+        """Take no more; what waits for its turn is left to other workers at once."""
+        self.draining = True
+        for name in self._gate.waiting:
+            self._stop(self._runs[cast("_Name", name)], Fate.HANDED_OVER)
+
     def hand_over_all(self) -> None:
         """Leave every attempt to other workers: each ends where it stands, and its driver goes on elsewhere."""
         for run in list(self._runs.values()):

@@ -16,3 +16,7 @@ RUNNING = Gauge("tether_worker_running", "Attempts that run or wait")
 SLOTS_FREE = Gauge("tether_worker_slots_free", "Slots that are free")
 PENDING = Gauge("tether_worker_commits_pending", "Ends that no outcome is known of")
 COMMITS_DROPPED = Gauge("tether_worker_commits_dropped", "Ends that were given up without an outcome")
+JOURNALED = Counter("tether_worker_journaled_total", "Ends that were written to the journal")
+JOURNAL_FAILED = Counter(
+    "tether_worker_journal_failed_total", "Ends that no journal could take, and journals not opened"
+)
