@@ -21,8 +21,13 @@ VERBS = {
     "explain": "Show how a request would be placed, term by term.",
     "jobs": "List and show jobs.",
     "receipt": "Check a worker's signed receipt offline.",
+    "dead-letters": "List, show, analyze, requeue and drop dead letters.",
+    "breakers": "List circuit breakers.",
     "tenants": "List and make tenants, set quotas.",
     "keys": "List, make and revoke API keys.",
+    "quotas": "Show what tenants hold and have used, and check that it adds up.",
+    "policy": "Set, show and test what tenants may run where and how.",
+    "prices": "List and set what tokens cost.",
     "network": "Make a network: root document and issuer.",
     "node": "Issue credentials to nodes.",
     "doctor": "Check this machine and the region in the state folder.",
@@ -52,7 +57,7 @@ class Verbs(TyperGroup):
         del ctx
         if cmd_name not in VERBS:
             return None
-        command = typer.main.get_command(import_module(f"tether.cli.{cmd_name}").app)
+        command = typer.main.get_command(import_module(f"tether.cli.{cmd_name.replace('-', '_')}").app)
         command.name = cmd_name
         command.short_help = VERBS[cmd_name]
         return command

@@ -16,7 +16,7 @@ QUOTA_FIELDS = (
     "concurrent_jobs",
     "spend_per_day_micros",
 )
-PRICE_MICROS_MAX = 10**12  # a million units per thousand tokens; times the tokens of a day it stays under 2^63
+PRICE_MICROS_MAX = 10**9  # a unit per token; a day of 10^10 tokens then stays far under 2^63
 POLICY_BYTES_MAX = 32_768  # what 64 rules with a few names each take; an editor's page, not a database
 HASH_BYTES = 32
 BLOB_BYTES_MAX = 1 << 40  # a guess: no single weights file known is near 1 TiB
@@ -78,7 +78,7 @@ def check_set_policy(request: registry_pb2.SetPolicyRequest) -> None:
 
 
 def check_set_price(request: registry_pb2.SetPriceRequest) -> None:
-    """Check a price: its model's name, and each part 0 to 10^12 micros per thousand tokens.
+    """Check a price: its model's name, and each part 0 to 10^9 micros per thousand tokens.
 
     Raises:
         TetherError: INVALID_FIELD below `price`.
