@@ -4,7 +4,10 @@ A new engine joins by adding itself to `RUNTIMES`. The logits of the onnx engine
 are compared by tokens, text and log probabilities.
 """
 
+import json
+import math
 import random
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 import tether_worker
 from tether.errors import Reason, TetherError
 from tether.testing.tiny_model import write_tiny_decoder
+from tether_worker.engine.form import Form, FormKind
 from tether_worker.engine.onnx_decoder import OnnxDecoder
 from tether_worker.engine.runtime import (
     ChatPrompt,
@@ -35,6 +39,29 @@ from tether_worker.engine.simulated import SimulatedRuntime
 
 DEMO = Path(tether_worker.__file__).parent / "demo"
 SLOTS = 8
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "who": {"enum": ["Alice", "Bob"]},
+        "age": {"type": "integer", "minimum": 0, "maximum": 120},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 5}, "maxItems": 2},
+    },
+    "required": ["who", "age", "tags"],
+    "additionalProperties": False,
+}
+PERSON = Form(FormKind.JSON_SCHEMA, json.dumps(SCHEMA))
+CODE = Form(FormKind.REGEX, "[a-z]{3}-[0-9]{2,4}ü?")
+FORMS = (None, PERSON, None, CODE, Form(FormKind.JSON_OBJECT))
+
+
+def satisfies(form: Form, answer: bytes) -> bool:
+    if form is CODE:
+        return re.fullmatch(form.text, answer.decode()) is not None
+    value = json.loads(answer)
+    if form is not PERSON:
+        return isinstance(value, dict)
+    fits = value["who"] in ("Alice", "Bob") and 0 <= value["age"] <= 120 and len(value["tags"]) <= 2
+    return fits and value.keys() == {"who", "age", "tags"} and all(len(tag) <= 5 for tag in value["tags"])
 
 
 class SpiedDecoder(OnnxDecoder):
@@ -120,7 +147,7 @@ def comparable(pieces: Sequence[Emitted]) -> list[Emitted]:
 
 
 def mixed_jobs(count: int) -> list[GenerationJob]:
-    """Jobs of many prompt lengths around the prefill chunk, greedy and seeded."""
+    """Jobs of many prompt lengths around the prefill chunk, greedy and seeded, with forms and without."""
     lengths = (1, 2, 31, 32, 33, 63, 64, 65, 100, 7)
     return [
         GenerationJob(
@@ -135,6 +162,7 @@ def mixed_jobs(count: int) -> list[GenerationJob]:
                 seed=index * 1_000_003,
                 logprobs=3,
             ),
+            form=FORMS[index % 5],
         )
         for index in range(count)
     ]
@@ -201,6 +229,45 @@ def test_resume_at_every_place_gives_the_same_bytes(runtime):
     for cut in range(1, len(made)):
         part = run(runtime, [replace(job("whole", temperature=1.0, seed=9, stop=("zz", "e, ")), prefix=made[:cut])])
         assert comparable(part["whole"]) == comparable(whole[cut:])
+
+
+@pytest.mark.parametrize("form", FORMS[1::2])
+@pytest.mark.parametrize("warmth", [0.0, 1.3])
+def test_form_holds_when_an_answer_is_cut_anywhere_and_goes_on(runtime, form, warmth):
+    asked = replace(job("whole", temperature=warmth, seed=11, max_tokens=120, logprobs=2), form=form)
+    whole = run(runtime, [asked])["whole"]
+    made = tokens(whole)
+    assert whole[-1].finish is Finish.STOP
+    assert satisfies(form, text(whole))
+    for cut in range(1, len(made)):
+        part = run(runtime, [replace(asked, prefix=made[:cut]), job("mate", seed=cut)])["whole"]
+        assert comparable(part) == comparable(whole[cut:])
+
+
+def test_form_is_cut_by_max_tokens_and_by_stop_texts(runtime):
+    assert run(runtime, [replace(job("a", max_tokens=3), form=PERSON)])["a"][-1].finish is Finish.LENGTH
+    stopped = run(runtime, [replace(job("a", max_tokens=60, stop=('"age',)), form=PERSON)])["a"]
+    assert stopped[-1].finish is Finish.STOP
+    assert text(stopped).startswith(b'{"who"')
+    assert b"age" not in text(stopped)
+
+
+def test_logprobs_under_a_form_are_of_what_could_come(runtime):
+    for piece in run(runtime, [replace(job("a", max_tokens=80, temperature=1.0, logprobs=5), form=CODE)])["a"]:
+        for one in piece.logprobs:
+            assert all(-math.inf < each <= 1e-9 for each in (one.logprob, *(rival[2] for rival in one.alternatives)))
+
+
+def test_form_that_is_none_is_refused_and_frees_the_slot(runtime):
+    with pytest.raises(TetherError) as refused:
+        runtime.open(replace(job("a"), form=Form(FormKind.REGEX, "(")))
+    assert refused.value.reason is Reason.SCHEMA_INVALID
+
+
+def test_prefix_that_breaks_its_form_is_refused(runtime):
+    made = tokens(run(runtime, [job("a", max_tokens=4)])["a"])
+    with pytest.raises(TetherError):
+        runtime.open(replace(job("a"), prefix=made, form=PERSON))
 
 
 def test_positions_follow_each_other_without_hole(runtime):

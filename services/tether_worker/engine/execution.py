@@ -31,6 +31,7 @@ from tether_worker.engine.runtime import (
 
 QUEUE_JOBS_MAX = 64  # a guess: eight times the slots; placement should send elsewhere long before
 PIECES_AHEAD_MAX = 4096  # a guess: half a second of eight fast streams; beyond, the loop is in trouble
+PREPARING_S = 0.05  # how late a deadline may be found while only forms are being compiled
 RANK_CONTINUATION, RANK_NORMAL = 0, 1
 WAITING = Progress(Phase.QUEUED, 0, 0)
 BEGINNING = Position()
@@ -286,7 +287,9 @@ class ExecutionEngine:
                 busy = self._running or any(one.ready for one in self._queue)
                 if busy and len(self._outbox) < self._ahead_max:
                     break
-                self._changed.wait()
+                deaf_s = PREPARING_S if self._queue and not self._running else None
+                if not self._changed.wait(deaf_s):
+                    break
             commands, self._commands = self._commands, _Commands()
             return commands
 

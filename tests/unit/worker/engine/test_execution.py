@@ -9,6 +9,7 @@ import pytest
 
 from tether.errors import Reason, TetherError
 from tether_worker.engine.execution import ExecutionEngine
+from tether_worker.engine.form import Form, FormKind
 from tether_worker.engine.runtime import Finish, GenerationJob, Phase, Sampling, TextPrompt
 from tether_worker.engine.simulated import SimulatedRuntime
 
@@ -242,3 +243,57 @@ async def test_step_runs_in_one_thread_that_is_not_the_loops():
         engine.submit(job("a"))
         await told.end("a")
     assert seen == {"tether-engine"}
+
+
+class SlowToPrepare(SimulatedRuntime):
+    """Compiles a form once it may."""
+
+    def __init__(self):
+        super().__init__(slots=2, token_ms=1, chunk_ms=0.1)
+        self.may = threading.Event()
+
+    def prepare(self, form):
+        self.may.wait(10)
+        return super().prepare(form)
+
+
+async def test_form_is_compiled_beside_streams_that_run():
+    runtime = SlowToPrepare()
+    async with running(runtime) as (engine, told):
+        formed = engine.submit(job("formed", form=Form(FormKind.REGEX, "ab")))
+        engine.submit(job("later"))
+        assert (await told.end("later")).finish is Finish.LENGTH
+        assert (formed.progress.phase, formed.opened) == (Phase.QUEUED, None)
+        runtime.may.set()
+        assert (await told.end("formed")).finish is Finish.STOP
+    assert b"".join(piece.text for piece in told.pieces if piece.key == "formed") == b"ab"
+
+
+async def test_form_that_is_none_fails_its_job_alone():
+    async with running() as (engine, told):
+        engine.submit(job("bad", form=Form(FormKind.REGEX, "(")))
+        engine.submit(job("good"))
+        assert (await told.end("bad")).error.reason is Reason.SCHEMA_INVALID
+        assert (await told.end("good")).finish is Finish.LENGTH
+
+
+async def test_job_whose_form_is_being_compiled_is_cancelled_and_expires():
+    runtime = SlowToPrepare()
+    async with running(runtime) as (engine, told):
+        engine.submit(job("gone", form=Form(FormKind.REGEX, "a")))
+        engine.submit(job("late", form=Form(FormKind.REGEX, "b")), deadline_s=time.monotonic() + 0.05)
+        engine.cancel("gone")
+        assert (await told.end("gone")).finish is Finish.CANCELLED
+        assert (await told.end("late")).error.reason is Reason.DEADLINE
+        runtime.may.set()
+
+
+async def test_close_does_not_wait_for_forms_that_nobody_needs():
+    runtime = SlowToPrepare()
+    async with running(runtime) as (engine, told):
+        for key in range(4):
+            engine.submit(job(key, form=Form(FormKind.REGEX, f"a{{{key}}}")))
+        runtime.may.set()
+        await engine.close()
+        assert {piece.finish for piece in told.ends.values()} <= {Finish.CANCELLED, Finish.STOP}
+        assert len(told.ends) == 4
