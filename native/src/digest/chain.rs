@@ -87,10 +87,25 @@ impl Chain {
     #[must_use]
     pub fn state(&self) -> Vec<u8> {
         let mut state = Vec::with_capacity(STATE_HEAD_BYTES + BLOCK_BYTES);
-        state.extend(self.words.iter().flat_map(|word| word.to_le_bytes()));
-        state.extend(self.length.to_le_bytes());
-        state.extend(&self.tail[..self.tail_len()]);
+        self.put_state(&mut state);
         state
+    }
+
+    /// Append [`Chain::state`].
+    pub fn put_state(&self, out: &mut Vec<u8>) {
+        let mut head = [0; STATE_HEAD_BYTES];
+        for (bytes, word) in head.as_chunks_mut::<4>().0.iter_mut().zip(self.words) {
+            *bytes = word.to_le_bytes();
+        }
+        head[32..].copy_from_slice(&self.length.to_le_bytes());
+        out.extend_from_slice(&head);
+        out.extend_from_slice(&self.tail[..self.tail_len()]);
+    }
+
+    /// Bytes of [`Chain::state`].
+    #[must_use]
+    pub const fn state_len(&self) -> usize {
+        STATE_HEAD_BYTES + self.tail_len()
     }
 
     /// Bytes fed since the beginning.

@@ -1,11 +1,12 @@
 //! What comes in on a gateway's links, entry by entry.
 
 use super::codec::{Entries, Head, MORE, kind};
+use super::compare::Accepted;
 use super::ending::Cause;
 use super::failure::{Failure, MALFORMED};
-use super::job::{Accepted, End};
+use super::job::{End, Side};
 use super::table::StreamTable;
-use super::wire::Malformed;
+use super::wire::{Fields, Malformed, Value};
 use super::{Action, Actions};
 
 impl StreamTable {
@@ -50,9 +51,10 @@ impl StreamTable {
             return Ok(());
         };
         if head.kind == kind::PROGRESS
-            && let Some((_, job)) = self.job(head.job).filter(|(_, job)| job.hears(link, head.epoch))
+            && let Some((_, job)) = self.job(head.job)
+            && let Some(side) = job.hears(link, head.epoch)
         {
-            job.progressed(&whole, now);
+            job.side(side).progressed(&whole, now);
         }
         to.push(Action::Control(
             link,
@@ -72,13 +74,14 @@ impl StreamTable {
             self.counts.stale += 1;
             return Ok(());
         };
-        if !job.hears(link, head.epoch) {
+        let Some(side) = job.hears(link, head.epoch) else {
             self.counts.stale += 1;
             return Ok(());
-        }
-        job.heard(now);
+        };
+        let runner = job.side(side);
+        runner.heard(now);
         if head.kind == kind::CHUNK {
-            job.debt += body.len() as u64;
+            runner.debt += body.len() as u64;
         }
         let joined = match self.links.get_mut(link) {
             Some(lane) if head.flags & MORE != 0 || lane.joiner.has(&head.job, head.epoch, head.kind) => {
@@ -90,29 +93,71 @@ impl StreamTable {
             _ => None,
         };
         let body = joined.as_deref().unwrap_or(body);
+        if head.kind == kind::FAIL {
+            self.failed(index, side, body, to);
+            return Ok(());
+        }
+        if side == Side::Rival
+            && let Some(job) = self.jobs.get_mut(index)
+            && let Some(rival) = &mut job.rival
+        {
+            std::mem::swap(&mut job.run, rival); // whoever speaks is heard as the present attempt
+        }
         match head.kind {
             kind::CHUNK => self.chunk(index, head, body, now, to),
-            kind::END => self.end(index, head, body, now, to),
-            _ => self.end_without(index, body, Cause::Failed, to),
+            _ => self.end(index, head, body, now, to),
         }
         Ok(())
     }
 
+    /// The worker failed an attempt: the job goes on where another may do better, and the caller wants that.
+    fn failed(&mut self, index: usize, side: Side, failure: &[u8], to: &mut Actions) {
+        if self.lose(index, side, to) {
+            return;
+        }
+        let hold = self.settings.hold_failed && goes_elsewhere(failure);
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        if !hold {
+            return self.end_without(index, failure, Cause::Failed, to);
+        }
+        (job.run.link, job.run.silent) = (None, true);
+        to.push(Action::Lost(job.id, job.run.epoch, job.delivered(), failure.to_vec()));
+    }
+
     fn chunk(&mut self, index: usize, head: &Head, body: &[u8], now_ms: u64, actions: &mut Actions) {
         let Some(job) = self.jobs.get_mut(index) else { return };
-        let before = job.log.end().tokens;
-        match job.accept(head, body) {
+        let before = job.log.end();
+        let raced = job.rival.is_some();
+        if raced {
+            job.mark();
+        }
+        let accepted = match job.accept(head, body) {
             Err(failure) => return self.diverged(index, failure, actions),
-            Ok(Accepted::Silent) => self.counts.trimmed += u64::from(job.log.end().tokens == before),
-            Ok(Accepted::Shown) => {
+            Ok(accepted) => accepted,
+        };
+        match accepted {
+            Accepted::Nothing => self.counts.trimmed += 1,
+            Accepted::Silent => {}
+            Accepted::Shown => {
                 for reader in job.readers.iter_mut().filter(|reader| !reader.told) {
                     reader.told = true;
                     actions.push(Action::Reader(reader.id));
                 }
             }
         }
+        if accepted != Accepted::Nothing {
+            job.run.accepted = true;
+            if !job.waiting.is_empty() {
+                self.admit(index, now_ms, actions);
+            }
+            if raced {
+                self.win(index, actions);
+            }
+        }
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        let before = before.tokens;
         self.counts.tokens += job.log.end().tokens - before;
-        let indebted = job.debt * 4 >= u64::from(self.settings.window_bytes);
+        let indebted = job.run.debt * 4 >= u64::from(self.settings.window_bytes);
         self.bound(index, now_ms, actions);
         if indebted {
             self.give_back(index, actions);
@@ -131,16 +176,37 @@ impl StreamTable {
             late: false,
         };
         job.alone_since = None;
+        if job.rival.is_some() {
+            job.mark();
+        }
         let answer = if job.keep_answer > 0 {
             job.log.answer(job.keep_answer)
         } else {
             None
         };
-        actions.push(Action::Commit(job.id, job.epoch, body.to_vec(), answer));
+        let commit = Action::Commit(job.id, job.run.epoch, body.to_vec(), answer);
+        self.win(index, actions);
+        self.refuse_ahead(index, actions);
+        actions.push(commit);
     }
 
     fn diverged(&mut self, index: usize, failure: Failure, actions: &mut Actions) {
         self.counts.stale += u64::from(failure == MALFORMED);
+        if self.lose(index, Side::Run, actions) {
+            return;
+        }
         self.end_without(index, &failure.serialize(), Cause::Abandoned, actions);
     }
+}
+
+/// Whether a serialized `Link.Failure` says that another worker may do better, or should go on.
+fn goes_elsewhere(failure: &[u8]) -> bool {
+    let mut fields = Fields::new(failure);
+    let mut elsewhere = false;
+    while let Ok(Some((number, value))) = fields.next_field() {
+        if let (4 | 7, Value::Varint(value)) = (number, value) {
+            elsewhere |= value != 0;
+        }
+    }
+    elsewhere
 }

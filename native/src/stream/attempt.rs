@@ -28,6 +28,21 @@ pub struct Reader {
     pub failure: Option<Failure>,
 }
 
+/// A link that waits for its place: ahead of the log, or before a prefix whose text is not known yet.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The link.
+    pub link: u64,
+    /// Its place.
+    pub position: Position,
+    /// Chain state there; empty to compare nothing.
+    pub chain_state: Vec<u8>,
+    /// Bytes that it takes.
+    pub credit: i64,
+    /// When it was first seen to wait for a prefix.
+    pub since: Option<u64>,
+}
+
 /// One attempt.
 pub struct Attempt {
     /// Its job.
@@ -50,6 +65,8 @@ pub struct Attempt {
     pub chain: Chain,
     /// Who reads.
     pub readers: Vec<Reader>,
+    /// Who will, once its place is there.
+    pub waiting: Vec<Waiting>,
     /// Kind, body and time of the end.
     pub end: Option<(u8, Vec<u8>, u64)>,
 }

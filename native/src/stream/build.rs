@@ -2,9 +2,12 @@
 //!
 //! Fields are written side by side, which protobuf allows, so nothing is parsed or copied twice on the way to a client.
 
-use super::job::{End, Job, Reader};
-use super::log::{Log, Span};
+use super::job::{End, Job};
+use super::log::{Log, Position, Span, Unit};
+use super::mark::{Mark, lesser};
+use super::reader::Reader;
 use super::wire::{put_bytes, put_head, put_nonzero, put_number, put_position, varint_len};
+use super::{Chain, JobId};
 
 /// Most bytes of text in a chunk, and most of tokens: a slow reader catches up in steps that fit any client's limits.
 const TEXT_BYTES_MAX: u64 = 262_144;
@@ -25,58 +28,142 @@ pub enum Taken {
 
 /// Write the next chunk of the reader at `place` into `out`.
 pub fn take(job: &mut Job, place: usize, out: &mut Vec<u8>) -> Taken {
+    let now = Now {
+        job: job.id,
+        epoch: job.run.epoch,
+        log: &job.log,
+        chain: &job.chain,
+        marks: &job.marks,
+    };
     let reader = &mut job.readers[place];
     reader.told = false;
     let taken = if job.log.opaque() {
-        take_payload(&job.log, reader, job.epoch, out)
+        now.take_payload(reader, out)
     } else {
-        take_text(&job.log, reader, job.epoch, out)
+        now.take_text(reader, out)
     };
     job.taken = job.taken.max(reader.at);
     match (&job.end, taken) {
         (_, true) => Taken::Chunk,
         (End::Ready(fields), false) => {
             let end = job.log.end();
-            begin(reader, job.epoch, end.tokens, end.bytes, out);
+            now.begin(reader, job.log.last(), end, out);
             out.extend_from_slice(fields);
+            now.go_on(reader, job.run.epoch, out);
             Taken::Last
         }
         _ => Taken::Nothing,
     }
 }
 
-fn begin(reader: &mut Reader, epoch: u32, tokens: u64, bytes: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(&reader.stamp);
-    if let Some(first) = reader.first.take() {
-        out.extend_from_slice(&first);
-    }
-    put_nonzero(out, 2, reader.seq);
-    put_number(out, 5, u64::from(epoch));
-    put_position(out, 6, tokens, bytes);
-    reader.seq += 1;
+/// What a chunk is made of, beside its reader.
+struct Now<'a> {
+    job: JobId,
+    epoch: u32,
+    log: &'a Log,
+    chain: &'a Chain,
+    marks: &'a [Mark],
 }
 
-fn take_text(log: &Log, reader: &mut Reader, epoch: u32, out: &mut Vec<u8>) -> bool {
-    while let Some(span) = bounded(log, reader.at) {
-        reader.at = span.tokens.end;
-        let text = log.text(&span);
-        if text.is_empty() && log.extras(&span).next().is_none() {
-            continue; // nothing to see
+impl Now<'_> {
+    /// Fields of a chunk that begins at `unit`; returns the attempt that made it.
+    fn begin(&self, reader: &mut Reader, unit: Unit, at: Position, out: &mut Vec<u8>) -> u32 {
+        out.extend_from_slice(&reader.stamp);
+        if let Some(first) = reader.first.take() {
+            out.extend_from_slice(&first);
         }
-        begin(reader, epoch, span.tokens.start, span.bytes.start, out);
-        if !text.is_empty() {
-            put_head(out, 3, 1 + varint_len(text.len() as u64) + text.len());
-            put_bytes(out, 1, text);
+        let mut continuity = 0;
+        while let Some(mark) = self.marks.get(reader.mark).filter(|mark| mark.unit <= unit) {
+            continuity = lesser(continuity, mark.continuity);
+            reader.mark += 1;
         }
-        put_nonzero(out, 7, u64::from(span.output));
-        log.extras(&span).for_each(|extra| out.extend_from_slice(extra));
-        return true;
+        let made = reader.mark.checked_sub(1).and_then(|index| self.marks.get(index));
+        let epoch = made.map_or(self.epoch, |mark| mark.epoch);
+        put_nonzero(out, 2, reader.seq);
+        put_number(out, 5, u64::from(epoch));
+        put_position(out, 6, at.tokens, at.bytes);
+        put_nonzero(out, 16, u64::from(continuity));
+        reader.seq += 1;
+        epoch
     }
-    false
+
+    /// Where to go on after what the reader has got: a serialized `Infer.Cursor`.
+    fn go_on(&self, reader: &mut Reader, epoch: u32, out: &mut Vec<u8>) {
+        if !reader.continuation {
+            return;
+        }
+        if reader.at == self.log.last() {
+            reader.chain = self.chain.clone();
+        } else if self.log.opaque() {
+            (reader.fed..reader.at)
+                .filter_map(|unit| self.log.payload(unit))
+                .for_each(|(_, _, body)| reader.chain.feed_bytes(body));
+        } else {
+            reader.chain.feed_tokens(self.log.ids_in(&(reader.fed..reader.at)));
+        }
+        reader.fed = reader.at;
+        put_cursor(out, &self.job, epoch, self.log.position(reader.at), &reader.chain);
+    }
+
+    fn take_text(&self, reader: &mut Reader, out: &mut Vec<u8>) -> bool {
+        while let Some(span) = bounded(self.log, reader.at, self.until(reader)) {
+            reader.at = span.tokens.end;
+            let text = self.log.text(&span);
+            if text.is_empty() && self.log.extras(&span).next().is_none() {
+                continue; // nothing to see
+            }
+            let at = Position {
+                tokens: span.tokens.start,
+                bytes: span.bytes.start,
+            };
+            let epoch = self.begin(reader, at.tokens, at, out);
+            if !text.is_empty() {
+                put_head(out, 3, 1 + varint_len(text.len() as u64) + text.len());
+                put_bytes(out, 1, text);
+            }
+            put_nonzero(out, 7, u64::from(span.output));
+            self.log.extras(&span).for_each(|extra| out.extend_from_slice(extra));
+            self.go_on(reader, epoch, out);
+            return true;
+        }
+        false
+    }
+
+    /// Most tokens of its next chunk: it ends where another attempt took over.
+    fn until(&self, reader: &Reader) -> u64 {
+        let later = self.marks.get(reader.mark..).unwrap_or_default();
+        let next = later.iter().find(|mark| mark.unit > reader.at);
+        next.map_or(TOKENS_MAX, |mark| TOKENS_MAX.min(mark.unit - reader.at))
+    }
+
+    fn take_payload(&self, reader: &mut Reader, out: &mut Vec<u8>) -> bool {
+        let Some((output, bytes, body)) = self.log.payload(reader.at) else {
+            return false;
+        };
+        let tokens = self.log.start().tokens;
+        let epoch = self.begin(reader, reader.at, Position { tokens, bytes }, out);
+        reader.at += 1;
+        put_bytes(out, 3, body);
+        put_nonzero(out, 7, u64::from(output));
+        self.go_on(reader, epoch, out);
+        true
+    }
 }
 
-fn bounded(log: &Log, at: u64) -> Option<Span> {
-    let mut tokens_max = TOKENS_MAX;
+/// Append `continuation`.
+fn put_cursor(out: &mut Vec<u8>, job: &JobId, epoch: u32, at: Position, chain: &Chain) {
+    let position = 2 + varint_len(at.tokens) + varint_len(at.bytes);
+    let state = chain.state_len(); // below 128, so its length takes a byte
+    let length = (2 + job.len()) + (1 + varint_len(u64::from(epoch))) + (2 + position) + (2 + state);
+    put_head(out, 11, length);
+    put_bytes(out, 1, job);
+    put_number(out, 2, u64::from(epoch));
+    put_position(out, 3, at.tokens, at.bytes);
+    put_head(out, 4, state);
+    chain.put_state(out);
+}
+
+fn bounded(log: &Log, at: u64, mut tokens_max: u64) -> Option<Span> {
     loop {
         let span = log.span(at, tokens_max, TEXT_BYTES_MAX, false)?;
         let tokens = span.tokens.end - span.tokens.start;
@@ -85,15 +172,4 @@ fn bounded(log: &Log, at: u64) -> Option<Span> {
         }
         tokens_max = tokens / 2;
     }
-}
-
-fn take_payload(log: &Log, reader: &mut Reader, epoch: u32, out: &mut Vec<u8>) -> bool {
-    let Some((output, bytes, body)) = log.payload(reader.at) else {
-        return false;
-    };
-    reader.at += 1;
-    begin(reader, epoch, log.start().tokens, bytes, out);
-    put_bytes(out, 3, body);
-    put_nonzero(out, 7, u64::from(output));
-    true
 }

@@ -3,7 +3,7 @@
 //! The id is free as soon as the end is decided; what readers have not taken stays until they have.
 //! Source: docs/design/streams.md §5.
 
-use super::codec::{Head, kind};
+use super::codec::Head;
 use super::failure::{CANCELLED, NOT_DONE};
 use super::job::End;
 use super::table::StreamTable;
@@ -23,7 +23,7 @@ impl StreamTable {
     /// The commit of a job is decided.
     pub fn committed(&mut self, job: JobId, epoch: u32, outcome: u32, settlement: u32) -> Actions {
         let mut actions = self.actions();
-        let Some((index, job)) = self.job(job).filter(|(_, job)| job.epoch == epoch) else {
+        let Some((index, job)) = self.job(job).filter(|(_, job)| job.run.epoch == epoch) else {
             return actions;
         };
         let End::Waiting { fields, .. } = &mut job.end else {
@@ -60,15 +60,14 @@ impl StreamTable {
     pub(super) fn end_without(&mut self, index: usize, failure: &[u8], cause: Cause, actions: &mut Actions) {
         let Some(job) = self.jobs.get_mut(index) else { return };
         let open = std::mem::replace(&mut job.end, End::Failed) == End::Open;
-        let (id, epoch, driver, link, at) = (job.id, job.epoch, job.driver, job.link, job.delivered());
-        actions.extend(
-            job.readers
-                .iter()
-                .map(|reader| Action::Failed(reader.id, failure.to_vec())),
-        );
-        if let (Some(link), true, false) = (link, open, matches!(cause, Cause::Failed)) {
-            let stop = if driver { kind::CANCEL } else { kind::DETACH };
-            self.say(link, Head::plain(id, epoch, stop), &[], actions);
+        let (id, epoch, driver, at) = (job.id, job.run.epoch, job.driver, job.delivered());
+        let readers = job.readers.iter().chain(job.waiting.iter().map(|one| &one.reader));
+        actions.extend(readers.map(|reader| Action::Failed(reader.id, failure.to_vec())));
+        let how = job.stop_kind();
+        let running = open && !matches!(cause, Cause::Failed);
+        let links = [Some(&job.run), job.rival.as_ref()].map(|one| one.and_then(|one| Some((one.link?, one.epoch))));
+        for (link, epoch) in links.into_iter().flatten().filter(|_| running) {
+            self.say(link, Head::plain(id, epoch, how), &[], actions);
         }
         match cause {
             Cause::Abandoned if driver && epoch > 0 => actions.push(Action::Abandon(id, epoch, at)),
@@ -84,10 +83,15 @@ impl StreamTable {
         job.closed = true;
         self.ids.remove(&job.id);
         actions.push(Action::Finish(job.id));
-        if let Some(lane) = job.link.and_then(|link| self.links.get_mut(link)) {
-            lane.forget(&job.id, job.epoch);
+        for runner in [Some(&job.run), job.rival.as_ref()].into_iter().flatten() {
+            if let Some(lane) = runner.link.and_then(|link| self.links.get_mut(link)) {
+                lane.forget(&job.id, runner.epoch);
+            }
         }
-        if job.readers.is_empty() {
+        let waiting: Vec<u64> = job.waiting.drain(..).map(|one| one.reader.id).collect();
+        let over = job.readers.is_empty();
+        waiting.iter().for_each(|reader| self.forget_reader(*reader));
+        if over {
             self.jobs.remove(index);
         }
     }

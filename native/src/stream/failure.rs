@@ -23,6 +23,15 @@ pub const DIVERGED: Failure = Failure(
     "the stream does not continue what was accepted",
     false,
 );
+/// A cursor names no place of the answer.
+pub const CURSOR: Failure = Failure(3, "CURSOR_INVALID", "the cursor is no place of this answer", false);
+/// A reader begins before the place at which the attempt was handed its prefix, whose text is not known here.
+pub const HANDED: Failure = Failure(
+    3,
+    "CURSOR_INVALID",
+    "the log begins later: its prefix was handed over",
+    false,
+);
 /// A body can't be read.
 pub const MALFORMED: Failure = Failure(13, "INTERNAL", "the worker sent a malformed body", true);
 /// A reader is further behind than the log goes back.

@@ -41,6 +41,8 @@ impl ChunkLogs {
         if let Some(reader) = attempt.readers.iter_mut().find(|reader| reader.link == link) {
             reader.credit = reader.credit.saturating_add(i64::from(head.credit));
             self.wake(index, actions);
+        } else if let Some(waiting) = attempt.waiting.iter_mut().find(|one| one.link == link) {
+            waiting.credit = waiting.credit.saturating_add(i64::from(head.credit));
         }
     }
 

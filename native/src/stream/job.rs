@@ -1,30 +1,25 @@
 //! One job at a gateway: what was accepted of its present attempt, and who reads it.
 //!
-//! Positions decide what is accepted: what is known already is trimmed, what would leave a hole or differs is refused.
+//! What is accepted of an attempt stands in `compare`, where attempts took over in `mark`, who reads in `reader`.
 //! Source: docs/design/streams.md §4.
 
-use super::codec::{Head, OPAQUE};
+use super::codec::Head;
 use super::failure::{DIVERGED, Failure, MALFORMED};
 use super::log::{Log, Position, Unit};
+use super::mark::Mark;
 use super::piece::check_last;
-use super::wire::{Fields, Value, first_two, last_bytes, put_number};
+use super::reader::{Reader, Waiting};
+use super::runner::Runner;
+use super::wire::{Fields, Value, last_bytes, put_number};
 use super::{Chain, JobId};
 
-/// A client's stream.
-#[derive(Debug)]
-pub struct Reader {
-    /// The caller's number for it.
-    pub id: u64,
-    /// Next unit to take.
-    pub at: Unit,
-    /// Number of its next chunk.
-    pub seq: u64,
-    /// Fields of every chunk.
-    pub stamp: Box<[u8]>,
-    /// Fields of the first chunk.
-    pub first: Option<Box<[u8]>>,
-    /// Whether the caller knows that something waits.
-    pub told: bool,
+/// Which of a job's attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The present one.
+    Run,
+    /// The one beside it.
+    Rival,
 }
 
 /// How far the end of a job is.
@@ -59,28 +54,22 @@ pub struct Job {
     pub cancel_unread: bool,
     /// When it ends at the latest.
     pub deadline_ms: u64,
-    /// Present attempt; 0 before the first.
-    pub epoch: u32,
-    /// Where that attempt runs.
-    pub link: Option<u64>,
+    /// Present attempt.
+    pub run: Runner,
+    /// A second attempt beside it, until anything of either is accepted.
+    pub rival: Option<Runner>,
+    /// Where attempts took over.
+    pub marks: Vec<Mark>,
     /// What was accepted.
     pub log: Log,
     /// Hash over it.
     pub chain: Chain,
-    /// Bytes received and not yet given back as credit.
-    pub debt: u64,
     /// Furthest unit that a reader has taken.
     pub taken: Unit,
-    /// When something was heard of the attempt.
-    pub heard_ms: u64,
-    /// When it was seen to move.
-    pub moved_ms: u64,
-    /// Phase and number it told last.
-    pub progress: (u64, u64),
-    /// Whether the caller knows that it is silent.
-    pub silent: bool,
     /// Who reads.
     pub readers: Vec<Reader>,
+    /// Who will, once their place is reached.
+    pub waiting: Vec<Waiting>,
     /// Since when nobody does.
     pub alone_since: Option<u64>,
     /// Nobody wants it any more; it waits for its place only to be abandoned.
@@ -91,37 +80,35 @@ pub struct Job {
     pub closed: bool,
 }
 
-/// Phase of `Link.Progress` in which a number that stands still is no silence.
-const QUEUED: u64 = 1;
-
-/// Whether what was accepted shows to readers.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Accepted {
-    /// Nothing new, or tokens without text.
-    Silent,
-    /// Text, extras or a payload.
-    Shown,
-}
-
 impl Job {
-    /// Whether an entry of this link and epoch counts.
-    pub fn hears(&self, link: u64, epoch: u32) -> bool {
-        self.link == Some(link) && self.epoch == epoch && self.end == End::Open
-    }
-
-    /// Something came of the attempt.
-    pub fn heard(&mut self, now_ms: u64) {
-        (self.heard_ms, self.moved_ms) = (now_ms, now_ms);
-    }
-
-    /// The attempt told how far it is.
-    pub fn progressed(&mut self, body: &[u8], now_ms: u64) {
-        self.heard_ms = now_ms;
-        let Ok(progress) = first_two(body) else { return };
-        if progress != self.progress || progress.0 == QUEUED {
-            self.moved_ms = now_ms;
+    /// Whether an entry of this link and epoch counts, and of which of two attempts it is.
+    pub fn hears(&mut self, link: u64, epoch: u32) -> Option<Side> {
+        let is = |runner: &Runner| runner.link == Some(link) && runner.epoch == epoch;
+        if self.end != End::Open {
+            return None;
         }
-        self.progress = progress;
+        if is(&self.run) {
+            return Some(Side::Run);
+        }
+        self.rival.as_ref().filter(|rival| is(rival)).map(|_| Side::Rival)
+    }
+
+    /// One of two attempts.
+    pub fn side(&mut self, side: Side) -> &mut Runner {
+        match (side, &mut self.rival) {
+            (Side::Rival, Some(rival)) => rival,
+            _ => &mut self.run,
+        }
+    }
+
+    /// The newest attempt's number.
+    pub fn newest(&self) -> u32 {
+        self.run.epoch.max(self.rival.as_ref().map_or(0, |rival| rival.epoch))
+    }
+
+    /// Whether nobody reads it, nor will.
+    pub fn unread(&self) -> bool {
+        self.readers.is_empty() && self.waiting.is_empty()
     }
 
     /// Position that readers have taken.
@@ -129,91 +116,10 @@ impl Job {
         self.log.position(self.taken.max(self.log.first()))
     }
 
-    /// Accept the body of a CHUNK.
-    pub fn accept(&mut self, head: &Head, body: &[u8]) -> Result<Accepted, Failure> {
-        if head.flags & OPAQUE != 0 {
-            return self.accept_payload(head, body);
-        }
-        if self.log.opaque() {
-            return Err(DIVERGED);
-        }
-        let count = usize::from(u16::from_le_bytes(*body.first_chunk::<2>().ok_or(MALFORMED)?));
-        let (table, rest) = body[2..].split_at_checked(6 * count).ok_or(MALFORMED)?;
-        let tokens = table.as_chunks::<6>().0.iter().map(token);
-        let length: usize = tokens.clone().map(|(_, length)| length as usize).sum();
-        let (text, extra) = rest.split_at_checked(length).ok_or(MALFORMED)?;
-        check_text(tokens.clone().map(|(_, length)| length as usize), text)?;
-        check_extra(extra)?;
-        let end = self.log.end();
-        let known = end.tokens.checked_sub(head.tokens).ok_or(DIVERGED)? as usize;
-        if !self.agrees(head.tokens, tokens.clone().map(|(id, _)| id)) {
-            return Err(DIVERGED);
-        }
-        let skipped: u64 = tokens.clone().take(known).map(|(_, length)| u64::from(length)).sum();
-        if known >= count && count > 0 {
-            return if head.bytes + skipped > end.bytes {
-                Err(DIVERGED)
-            } else {
-                Ok(Accepted::Silent)
-            };
-        }
-        if head.bytes.checked_add(skipped) != Some(end.bytes) || (count == 0 && !extra.is_empty()) {
-            return Err(DIVERGED);
-        }
-        let fresh = tokens.skip(known);
-        let shown = text.len() > skipped as usize || !extra.is_empty();
-        self.log.push(head.output, fresh, &text[skipped as usize..], extra);
-        self.chain.feed_tokens(self.log.ids_from(end.tokens));
-        if !shown {
-            self.pass_over(end.tokens);
-        }
-        Ok(if shown { Accepted::Shown } else { Accepted::Silent })
-    }
-
-    /// Whether ids from a position on are those that were accepted, as far as the log has them.
-    fn agrees(&self, from: Unit, ids: impl Iterator<Item = u32>) -> bool {
-        let kept = self.log.start().tokens;
-        let ids = ids.skip(kept.saturating_sub(from) as usize);
-        if from.max(kept) >= self.log.end().tokens {
-            return true;
-        }
-        self.log
-            .ids_from(from.max(kept))
-            .iter()
-            .zip(ids)
-            .all(|(known, id)| *known == id)
-    }
-
-    /// Readers at `before` have nothing to take of the tokens that came since.
-    fn pass_over(&mut self, before: Unit) {
-        let after = self.log.last();
-        for reader in self.readers.iter_mut().filter(|reader| reader.at == before) {
-            reader.at = after;
-            self.taken = self.taken.max(after);
-        }
-    }
-
-    fn accept_payload(&mut self, head: &Head, body: &[u8]) -> Result<Accepted, Failure> {
-        let end = self.log.end();
-        if end.tokens != head.tokens || (end.tokens > 0 && !self.log.opaque()) || head.bytes > end.bytes {
-            return Err(DIVERGED);
-        }
-        check_payload(body)?;
-        match head.bytes + body.len() as u64 {
-            after if after <= end.bytes => Ok(Accepted::Silent),
-            _ if head.bytes < end.bytes => Err(DIVERGED), // payloads are cut nowhere
-            _ => {
-                self.chain.feed_bytes(body);
-                self.log.push_payload(head.output, body);
-                Ok(Accepted::Shown)
-            }
-        }
-    }
-
     /// Accept the body of an END: the fields of the last chunk that are the worker's to set.
     pub fn accept_end(&self, head: &Head, body: &[u8]) -> Result<Vec<u8>, Failure> {
         let end = self.log.end();
-        if (head.tokens, head.bytes) != (end.tokens, end.bytes) {
+        if (head.tokens, head.bytes) != (end.tokens, end.bytes) || self.run.replay.is_some() {
             return Err(DIVERGED);
         }
         check_last(body).map_err(|_| MALFORMED)?;
@@ -236,7 +142,7 @@ impl Job {
         while let Some(field) = fields.next_field().map_err(|_| MALFORMED)? {
             let fits = match field {
                 (2, Value::Bytes(job)) => job.is_empty() || job == self.id,
-                (3, Value::Varint(epoch)) => epoch == u64::from(self.epoch),
+                (3, Value::Varint(epoch)) => epoch == u64::from(self.run.epoch),
                 (15, Value::Bytes(output)) => output.is_empty() || output == self.chain.digest(),
                 _ => true,
             };
@@ -256,40 +162,5 @@ impl Job {
     }
 }
 
-/// Fields of `Infer.Chunk` that the gateway sets: ids, seq, epoch, start, settlement, started.
-const OURS: [u32; 6] = [1, 2, 5, 6, 15, 17];
-/// Fields that a worker may add to its tokens: logprobs, tool calls, degraded, finish reason, continuity.
-const EXTRAS: [u32; 5] = [8, 9, 10, 12, 16];
-
-fn token(entry: &[u8; 6]) -> (u32, u32) {
-    let id = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
-    (id, u32::from(u16::from_le_bytes([entry[4], entry[5]])))
-}
-
-fn check_text(lengths: impl Iterator<Item = usize>, text: &[u8]) -> Result<(), Failure> {
-    let text = std::str::from_utf8(text).map_err(|_| MALFORMED)?;
-    let mut end = 0;
-    for length in lengths {
-        end += length;
-        if !text.is_char_boundary(end) {
-            return Err(MALFORMED);
-        }
-    }
-    Ok(())
-}
-
-fn check_extra(extra: &[u8]) -> Result<(), Failure> {
-    let mut fields = Fields::new(extra);
-    while let Some((number, _)) = fields.next_field().map_err(|_| MALFORMED)? {
-        if !EXTRAS.contains(&number) {
-            return Err(MALFORMED);
-        }
-    }
-    Ok(())
-}
-
-fn check_payload(body: &[u8]) -> Result<(), Failure> {
-    let mut fields = Fields::new(body);
-    while fields.next_field().map_err(|_| MALFORMED)?.is_some() {}
-    if body.is_empty() { Err(MALFORMED) } else { Ok(()) }
-}
+/// Fields of `Infer.Chunk` that the gateway sets: ids, seq, epoch, start, continuation, settlement, continuity, started.
+const OURS: [u32; 8] = [1, 2, 5, 6, 11, 15, 16, 17];

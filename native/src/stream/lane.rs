@@ -7,7 +7,7 @@ use super::JobId;
 use super::codec::{FrameWriter, HEADER, Head, Joiner, MORE, kind};
 use super::log::Position;
 use super::outlet::Outlet;
-use super::wire::{put_nonzero, put_position};
+use super::wire::{put_bytes, put_nonzero, put_packed, put_position};
 use std::collections::VecDeque;
 
 const START_CREDIT: i64 = 65_536; // a worker's first window for the body of a START: docs/design/link.md
@@ -31,18 +31,41 @@ pub struct Link {
     bulk: VecDeque<Bulk>,
 }
 
+/// What an attempt needs to go on from where the answer is.
+#[derive(Debug)]
+pub struct Handover<'a> {
+    /// Where it begins.
+    pub at: Position,
+    /// Chain state there; empty where nothing came before.
+    pub chain: Vec<u8>,
+    /// Token ids before.
+    pub prefix: &'a [u32],
+    /// Their outputs; empty when all are 0.
+    pub outputs: Vec<u16>,
+    /// How it continues what came before.
+    pub continuity: u32,
+}
+
 /// A START or ATTACH at a position, with its first window.
-pub fn opening(job: JobId, epoch: u32, driver: bool, at: Position, window: u32, body: &[u8]) -> Bulk {
-    let (kind, position_field, credit_field) = if driver {
-        (kind::START, 3, 5)
+pub fn opening(job: JobId, epoch: u32, driver: bool, over: &Handover<'_>, window: u32, body: &[u8]) -> Bulk {
+    let (kind, position_field, credit_field, chain_field) = if driver {
+        (kind::START, 3, 5, 10)
     } else {
-        (kind::ATTACH, 2, 3)
+        (kind::ATTACH, 2, 3, 4)
     };
     let mut body = body.to_vec();
-    put_position(&mut body, position_field, at.tokens, at.bytes);
+    put_position(&mut body, position_field, over.at.tokens, over.at.bytes);
     put_nonzero(&mut body, credit_field, u64::from(window));
+    if !over.chain.is_empty() {
+        put_bytes(&mut body, chain_field, &over.chain);
+    }
+    if driver {
+        put_packed(&mut body, 4, over.prefix.iter().copied().map(u64::from));
+        put_packed(&mut body, 14, over.outputs.iter().copied().map(u64::from));
+        put_nonzero(&mut body, 12, u64::from(over.continuity));
+    }
     let mut head = Head::plain(job, epoch, kind);
-    (head.tokens, head.bytes) = (at.tokens, at.bytes);
+    (head.tokens, head.bytes) = (over.at.tokens, over.at.bytes);
     Bulk {
         head,
         body,

@@ -1,9 +1,11 @@
 //! The log of one answer: token ids, text, extras and payloads by position, the oldest part trimmed at a bound.
 //!
 //! Both ends keep one: the worker to replay from, the gateway for readers that join later. Tokens stand in flat arrays,
-//! so one more token allocates nothing. An *extra* (serialized `Infer.Chunk` fields) is anchored at the last of its
+//! so one more token allocates nothing. Token ids, and whose they are, stay for the whole job (4 bytes each) even where
+//! their text is trimmed, so a prefix can always be handed over and any cursor's chain recomputed. An *extra* (serialized `Infer.Chunk` fields) is anchored at the last of its
 //! tokens and travels with it, so however chunks are cut and replayed it arrives once.
 
+use super::Chain;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -40,10 +42,12 @@ pub type Unit = u64;
 #[derive(Debug, Default)]
 pub struct Log {
     start: Position,
+    base: Position,
+    base_chain: Chain,
     ids: Vec<u32>,
     ends: Vec<u64>,
     text: Vec<u8>,
-    runs: VecDeque<(u64, u16)>,
+    runs: Vec<(u64, u16)>,
     extras: VecDeque<Extra>,
     extra_total: u64,
     extra_trimmed: u64,
@@ -66,12 +70,40 @@ pub struct Span {
 }
 
 impl Log {
-    /// A log that begins at `start`.
-    pub fn at(start: Position) -> Self {
+    /// A log that begins at `start`, where the hash over what came before is `chain`.
+    pub fn at(start: Position, chain: Chain) -> Self {
         Self {
             start,
+            base: start,
+            base_chain: chain,
             ..Self::default()
         }
+    }
+
+    /// Where the log began: token ids are kept from here on.
+    pub fn base(&self) -> Position {
+        self.base
+    }
+
+    /// Whether something was trimmed.
+    pub fn trimmed(&self) -> bool {
+        self.start != self.base
+    }
+
+    /// Hash over all before a unit that is kept (of tokens: any since the base).
+    pub fn chain_at(&self, unit: Unit) -> Chain {
+        let mut chain = self.base_chain.clone();
+        if self.opaque {
+            let count = unit.saturating_sub(self.payloads_trimmed) as usize;
+            self.payloads
+                .iter()
+                .take(count)
+                .for_each(|one| chain.feed_bytes(&one.body));
+        } else {
+            let count = (unit.saturating_sub(self.base.tokens) as usize).min(self.ids.len());
+            chain.feed_tokens(&self.ids[..count]);
+        }
+        chain
     }
 
     /// First position that is kept.
@@ -82,7 +114,7 @@ impl Log {
     /// Position after all that is kept.
     pub fn end(&self) -> Position {
         Position {
-            tokens: self.start.tokens + self.ids.len() as u64,
+            tokens: self.base.tokens + self.ids.len() as u64,
             bytes: match self.opaque {
                 true => self.start.bytes + self.payload_bytes,
                 false => self.ends.last().copied().unwrap_or(self.start.bytes),
@@ -155,9 +187,9 @@ impl Log {
         (kept && self.bytes_at(wanted.tokens) == wanted.bytes).then_some(wanted.tokens)
     }
 
-    /// Bytes that are kept, as they count towards the bound.
+    /// Bytes that are kept, as they count towards the bound: ids of trimmed text do not.
     pub fn size(&self) -> usize {
-        let tokens = self.ids.len() * (size_of::<u32>() + size_of::<u64>());
+        let tokens = self.ends.len() * (size_of::<u32>() + size_of::<u64>());
         tokens + self.text.len() + (self.extra_total - self.extra_trimmed) as usize + self.payload_bytes as usize
     }
 
@@ -175,9 +207,9 @@ impl Log {
     /// Append tokens of one output with their text; `extra` is anchored at the last of them.
     pub fn push(&mut self, output: u16, tokens: impl Iterator<Item = (u32, u32)>, text: &[u8], extra: &[u8]) {
         let before = self.end();
-        if self.runs.back().is_none_or(|run| run.1 != output) {
+        if self.runs.last().is_none_or(|run| run.1 != output) {
             self.outputs |= !self.runs.is_empty();
-            self.runs.push_back((before.tokens, output));
+            self.runs.push((before.tokens, output));
         }
         let mut end = before.bytes;
         for (id, length) in tokens {
@@ -238,28 +270,58 @@ impl Log {
 
     /// Ids of a span.
     pub fn ids(&self, span: &Span) -> &[u32] {
-        &self.ids[self.tokens(span)]
+        self.ids_in(&span.tokens)
+    }
+
+    /// Ids of a range of tokens since the base.
+    pub fn ids_in(&self, tokens: &Range<u64>) -> &[u32] {
+        &self.ids[(tokens.start - self.base.tokens) as usize..(tokens.end - self.base.tokens) as usize]
     }
 
     /// Ids of all tokens from `token` on.
     pub fn ids_from(&self, token: u64) -> &[u32] {
-        &self.ids[(token - self.start.tokens) as usize..]
+        &self.ids[(token - self.base.tokens) as usize..]
+    }
+
+    /// Whether tokens since the base are all of one output.
+    pub fn all_of(&self, tokens: &Range<u64>, output: u16) -> bool {
+        let first = self.runs.partition_point(|run| run.0 <= tokens.start).saturating_sub(1);
+        let mut runs = self.runs[first..].iter().take_while(|run| run.0 < tokens.end);
+        runs.all(|run| run.1 == output)
+    }
+
+    /// Output of each token before `until`; empty when all are of output 0.
+    pub fn outputs_until(&self, until: u64) -> Vec<u16> {
+        if self.runs.iter().all(|run| run.1 == 0 || run.0 >= until) {
+            return Vec::new();
+        }
+        let mut outputs = Vec::with_capacity((until - self.base.tokens) as usize);
+        for (index, run) in self.runs.iter().enumerate() {
+            let end = self.runs.get(index + 1).map_or(until, |next| next.0).min(until);
+            outputs.extend(std::iter::repeat_n(run.1, end.saturating_sub(run.0) as usize));
+        }
+        outputs
+    }
+
+    /// Text between two positions that are kept.
+    pub fn text_in(&self, bytes: &Range<u64>) -> &[u8] {
+        &self.text[(bytes.start - self.start.bytes) as usize..(bytes.end - self.start.bytes) as usize]
     }
 
     /// Where each token's text ends, in bytes since the start.
     pub fn ends(&self, span: &Span) -> &[u64] {
-        &self.ends[self.tokens(span)]
+        self.ends_in(&span.tokens)
     }
 
-    fn tokens(&self, span: &Span) -> Range<usize> {
-        let from = (span.tokens.start - self.start.tokens) as usize;
-        from..from + (span.tokens.end - span.tokens.start) as usize
+    /// Where the text of each of a range of kept tokens ends.
+    pub fn ends_in(&self, tokens: &Range<u64>) -> &[u64] {
+        let from = (tokens.start - self.start.tokens) as usize;
+        &self.ends[from..from + (tokens.end - tokens.start) as usize]
     }
 
     /// Text of a span.
     pub fn text(&self, span: &Span) -> &[u8] {
-        let from = (span.bytes.start - self.start.bytes) as usize;
-        &self.text[from..from + (span.bytes.end - span.bytes.start) as usize]
+        self.text_in(&span.bytes)
     }
 
     /// Extras anchored in a span.
@@ -288,20 +350,17 @@ impl Log {
                     return;
                 };
                 self.payloads_trimmed += 1;
+                self.base_chain.feed_bytes(&payload.body);
                 self.start.bytes += payload.body.len() as u64;
                 self.payload_bytes -= payload.body.len() as u64;
             }
             return;
         }
-        let tokens = (unit.saturating_sub(self.start.tokens) as usize).min(self.ids.len());
+        let tokens = (unit.saturating_sub(self.start.tokens) as usize).min(self.ends.len());
         let start = self.position(self.start.tokens + tokens as u64);
         self.text.drain(..(start.bytes - self.start.bytes) as usize);
-        self.ids.drain(..tokens);
         self.ends.drain(..tokens);
         self.start = start;
-        while self.runs.get(1).is_some_and(|run| run.0 <= start.tokens) {
-            self.runs.pop_front();
-        }
         while self.extras.front().is_some_and(|extra| extra.after <= start.tokens) {
             self.extra_trimmed = self.extras.pop_front().map_or(self.extra_trimmed, |extra| extra.total);
         }
@@ -322,9 +381,39 @@ impl Log {
         low
     }
 
-    /// All token ids, when none was trimmed.
+    /// All token ids, where the log began at position 0.
     pub fn prefix(&self) -> Option<&[u32]> {
-        (self.start == Position::default()).then_some(&self.ids)
+        (self.base == Position::default()).then_some(&self.ids)
+    }
+
+    /// Put what came before the base in front, where it fits; whether it did.
+    pub fn prepend(&mut self, mut front: Self) -> bool {
+        if self.trimmed() || self.opaque || front.opaque || front.end() != self.base {
+            return false;
+        }
+        let extras = front.extra_total;
+        self.extras.iter_mut().for_each(|extra| extra.total += extras);
+        self.extra_total += extras;
+        front.extras.append(&mut self.extras);
+        let same = front.runs.last().map(|run| run.1) == self.runs.first().map(|run| run.1);
+        front.outputs |= self.outputs || (!same && !self.runs.is_empty() && !front.runs.is_empty());
+        front.ids.append(&mut self.ids);
+        front.ends.append(&mut self.ends);
+        front.text.append(&mut self.text);
+        front.runs.extend(self.runs.drain(..).skip(usize::from(same)));
+        front.extra_total = self.extra_total;
+        *self = front;
+        true
+    }
+
+    /// Bytes of payloads that are kept, from a position on: output and what is left of each.
+    pub fn payloads_from(&self, bytes: u64) -> impl Iterator<Item = (u16, &[u8])> {
+        let first = self
+            .payloads
+            .partition_point(|one| one.bytes + one.body.len() as u64 <= bytes);
+        self.payloads
+            .range(first..)
+            .map(move |one| (one.output, &one.body[bytes.saturating_sub(one.bytes) as usize..]))
     }
 
     /// The answer as a serialized `Infer.Payload`: None when over `bytes_max`, trimmed, of several outputs, or of

@@ -1,17 +1,17 @@
 //! All attempts of a worker: what engines append, what links read.
 //!
 //! An engine step appends to many logs in one call and never waits; each link pulls frames in which jobs take turns.
-//! Source: docs/design/streams.md §6.
+//! Who begins and joins attempts stands in `attach`. Source: docs/design/streams.md §6.
 
-use super::attempt::{Attempt, Reader, Turn};
+use super::attempt::{Attempt, Turn};
 use super::codec::{FrameWriter, Head, Joiner, kind};
-use super::failure::{DIVERGED, Failure, UNKNOWN};
 use super::links::Links;
-use super::log::{Log, Position};
+use super::log::Position;
 use super::outlet::Outlet;
 use super::piece::{Piece, check_last};
+use super::timer::Clock;
 use super::wire::Malformed;
-use super::{Action, Actions, Chain, JobId, KeyMap, Slab};
+use super::{Action, Actions, JobId, KeyMap, Slab};
 use std::collections::VecDeque;
 
 /// Backlog of the fastest reader over which a payload producer pauses: one first window of a gateway.
@@ -37,6 +37,7 @@ pub struct Opening<'a> {
     pub tenant: &'a str,
     pub credit_bytes: u32,
     pub position: Position,
+    pub chain_state: &'a [u8],
 }
 
 /// One link of a worker.
@@ -45,7 +46,7 @@ pub(super) struct Link {
     pub(super) outlet: Outlet,
     pub(super) joiner: Joiner,
     pub(super) owed: VecDeque<(JobId, u32, u32)>,
-    ready: VecDeque<usize>,
+    pub(super) ready: VecDeque<usize>,
     progress: VecDeque<(JobId, u32, Vec<u8>)>,
 }
 
@@ -57,6 +58,7 @@ pub struct ChunkLogs {
     pub(super) links: Links<Link>,
     pub(super) entries: u64,
     pub(super) pending: Actions,
+    clock: Clock,
     tokens: u64,
     writer: FrameWriter,
 }
@@ -71,6 +73,7 @@ impl ChunkLogs {
             links: Links::default(),
             entries: 0,
             pending: Vec::new(),
+            clock: Clock::default(),
             tokens: 0,
             writer: FrameWriter::default(),
         }
@@ -87,94 +90,6 @@ impl ChunkLogs {
 
     pub(super) fn attempt(&mut self, job: JobId, epoch: u32) -> Option<&mut Attempt> {
         self.attempts.get_mut(*self.keys.get(&(job, epoch))?)
-    }
-
-    /// Begin an attempt with its driver, or let the driver of a known one read it again.
-    pub fn start(&mut self, who: &Opening<'_>, grace_ms: u64, chain_state: &[u8]) -> Result<Actions, Malformed> {
-        if let Some(attempt) = self.attempt(who.job, who.epoch) {
-            if attempt.tenant == who.tenant {
-                attempt.driver = who.link;
-            }
-            return Ok(self.attach(who));
-        }
-        let chain = match chain_state {
-            [] => Chain::new(),
-            state => Chain::resume(state).map_err(|_| Malformed("malformed chain state"))?,
-        };
-        let fits = match who.position.tokens {
-            0 => chain.length() == who.position.bytes,
-            tokens => chain.length() == tokens.wrapping_mul(4),
-        };
-        if !fits {
-            return Err(Malformed("the chain does not stand at the position"));
-        }
-        let index = self.attempts.insert(Attempt {
-            job: who.job,
-            epoch: who.epoch,
-            tenant: who.tenant.to_owned(),
-            driver: who.link,
-            grace_ms,
-            unread_since: None,
-            cancelled: false,
-            log: Log::at(who.position),
-            chain,
-            readers: Vec::new(),
-            end: None,
-        });
-        self.keys.insert((who.job, who.epoch), index);
-        let mut actions = vec![Action::Run(who.job, who.epoch)];
-        self.read(index, who, &mut actions);
-        Ok(actions)
-    }
-
-    /// Let a link read an attempt.
-    pub fn attach(&mut self, who: &Opening<'_>) -> Actions {
-        let mut actions = Vec::new();
-        let index = self.keys.get(&(who.job, who.epoch)).copied();
-        let known = index.filter(|index| self.attempts.get(*index).is_some_and(|one| one.tenant == who.tenant));
-        match known {
-            Some(index) => self.read(index, who, &mut actions),
-            None => self.refuse_with(who.link, who.job, who.epoch, UNKNOWN, &mut actions),
-        }
-        actions
-    }
-
-    fn read(&mut self, index: usize, who: &Opening<'_>, actions: &mut Actions) {
-        let Some(attempt) = self.attempts.get_mut(index) else {
-            return;
-        };
-        attempt.readers.retain(|reader| reader.link != who.link);
-        let Some(lane) = self.links.lane(who.link) else {
-            return; // it is lost already: the attempt waits out its grace
-        };
-        lane.ready.retain(|ready| *ready != index);
-        let Some(at) = attempt.log.locate(who.position) else {
-            return self.refuse_with(who.link, who.job, who.epoch, DIVERGED, actions);
-        };
-        attempt.unread_since = None;
-        attempt.readers.push(Reader {
-            link: who.link,
-            at,
-            offset: 0,
-            credit: i64::from(who.credit_bytes),
-            queued: false,
-            failure: None,
-        });
-        self.wake(index, actions);
-    }
-
-    fn refuse_with(&mut self, link: u64, job: JobId, epoch: u32, failure: Failure, actions: &mut Actions) {
-        actions.extend(self.refuse(link, job, epoch, &failure.serialize()));
-    }
-
-    /// Answer a START or ATTACH with a failure.
-    pub fn refuse(&mut self, link: u64, job: JobId, epoch: u32, failure: &[u8]) -> Actions {
-        let mut actions = Vec::new();
-        if let Some(lane) = self.links.lane(link) {
-            lane.outlet.push(Head::plain(job, epoch, kind::FAIL), failure);
-            lane.outlet.tell(link, &mut actions);
-        }
-        actions
     }
 
     /// Queue every reader of an attempt that may be sent something.
@@ -220,6 +135,7 @@ impl ChunkLogs {
             attempt.log.push(piece.output, tokens, piece.text, piece.extra);
             attempt.bound(self.settings.log_bytes_max, self.settings.body_bytes_max);
             self.tokens += piece.ids.len() as u64;
+            self.settle(index, &mut actions);
             self.wake(index, &mut actions);
         }
         Ok(actions)
@@ -244,6 +160,7 @@ impl ChunkLogs {
             attempt.chain.feed_bytes(body);
             attempt.log.push_payload(output, body);
             attempt.bound(self.settings.log_bytes_max, self.settings.body_bytes_max);
+            self.settle(index, &mut actions);
             self.wake(index, &mut actions);
         }
         Ok(actions)
@@ -284,6 +201,7 @@ impl ChunkLogs {
         };
         if let Some(attempt) = self.attempts.get_mut(index).filter(|attempt| attempt.end.is_none()) {
             attempt.end = Some((kind, body.to_vec(), now_ms));
+            self.settle(index, &mut actions);
             self.wake(index, &mut actions);
         }
         actions
@@ -371,6 +289,7 @@ impl ChunkLogs {
             return;
         };
         attempt.readers.retain(|reader| reader.link != link);
+        attempt.waiting.retain(|waiting| waiting.link != link);
         if let Some(lane) = self.links.get_mut(link) {
             lane.ready.retain(|ready| *ready != index);
         }
@@ -379,7 +298,9 @@ impl ChunkLogs {
     /// Time passes: grace and linger.
     pub fn tick(&mut self, now_ms: u64) -> Actions {
         let mut actions = std::mem::take(&mut self.pending);
+        let gap_ms = self.clock.gap(now_ms);
         for index in self.attempts.indices() {
+            self.tire(index, now_ms, &mut actions);
             let Some(attempt) = self.attempts.get_mut(index) else {
                 continue;
             };
@@ -392,10 +313,13 @@ impl ChunkLogs {
                 self.attempts.remove(index);
                 continue;
             }
-            if !attempt.readers.is_empty() || attempt.end.is_some() || attempt.cancelled {
+            let read = !attempt.readers.is_empty() || !attempt.waiting.is_empty();
+            if read || attempt.end.is_some() || attempt.cancelled {
                 continue;
             }
-            let since = *attempt.unread_since.get_or_insert(now_ms);
+            let since = attempt.unread_since.unwrap_or(now_ms);
+            let since = since.saturating_add(gap_ms).min(now_ms); // this process stood still
+            attempt.unread_since = Some(since);
             if now_ms >= since.saturating_add(attempt.grace_ms) {
                 attempt.cancelled = true;
                 actions.push(Action::Cancel(attempt.job, attempt.epoch));
@@ -410,7 +334,12 @@ impl ChunkLogs {
         vec![
             ("logs", self.attempts.len() as u64),
             ("running", attempts().filter(|one| one.end.is_none()).count() as u64),
-            ("readers", attempts().map(|one| one.readers.len() as u64).sum()),
+            (
+                "readers",
+                attempts()
+                    .map(|one| (one.readers.len() + one.waiting.len()) as u64)
+                    .sum(),
+            ),
             ("links", self.links.len() as u64),
             ("log_bytes", attempts().map(|one| one.log.size() as u64).sum()),
             ("assembly_bytes", self.assembly() as u64),

@@ -5,9 +5,11 @@
 //! Source: docs/design/streams.md, docs/design/link.md.
 
 mod accept;
+mod attach;
 mod attempt;
 mod build;
 pub mod codec;
+mod compare;
 mod ending;
 mod failure;
 mod intake;
@@ -16,8 +18,12 @@ mod lane;
 mod links;
 mod log;
 mod logs;
+mod mark;
 mod outlet;
 mod piece;
+mod place;
+mod reader;
+mod runner;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -27,8 +33,11 @@ pub mod wire;
 pub use crate::digest::Chain;
 pub use log::{Log, Position};
 pub use logs::{ChunkLogs, LogSettings, Opening};
+pub use mark::Handed;
 pub use piece::Piece;
-pub use table::{OpenJob, StreamTable, TableSettings};
+pub use place::Placing;
+pub use reader::Start;
+pub use table::{Join, OpenJob, StreamTable, TableSettings};
 pub use wire::Malformed;
 
 use std::collections::HashMap;
@@ -70,6 +79,12 @@ pub enum Action {
     Attach(u64, JobId, u32, Vec<u8>),
     /// Stop the engine.
     Cancel(JobId, u32),
+    /// The first of two attempts won over the second.
+    Won(JobId, u32, u32),
+    /// This one of two attempts is out, the other goes on.
+    LostRace(JobId, u32),
+    /// The worker failed the attempt, another may do better.
+    Lost(JobId, u32, Position, Vec<u8>),
     /// Which outcome was written.
     Outcome(u64, JobId, u32, Vec<u8>),
 }

@@ -6,11 +6,15 @@
 use super::build::{Taken, take};
 use super::codec::{FrameWriter, Head, kind};
 use super::ending::Cause;
-use super::failure::{BEHIND, UNKNOWN};
-use super::job::{End, Job, Reader};
-use super::lane::{Link, opening};
+use super::failure::{BEHIND, CURSOR, Failure, UNKNOWN};
+use super::job::{End, Job};
+use super::lane::Link;
 use super::links::Links;
-use super::log::{Log, Position};
+use super::log::Log;
+use super::mark::Handed;
+use super::reader::{Reader, Start, Waiting};
+use super::runner::Runner;
+use super::timer::Clock;
 use super::wire::Malformed;
 use super::{Action, Actions, Chain, JobId, KeyMap, Slab};
 
@@ -26,6 +30,19 @@ pub struct TableSettings {
     pub silence_ms: u64,
     pub stall_ms: u64,
     pub body_bytes_max: usize,
+    pub continuation: bool,
+    pub hold_failed: bool,
+}
+
+/// A reader that joins.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as in the stub")]
+pub struct Join<'a> {
+    pub reader: u64,
+    pub stamp: &'a [u8],
+    pub first: &'a [u8],
+    pub start: Start,
+    pub continuation: bool,
 }
 
 /// A job to open.
@@ -57,6 +74,7 @@ pub struct StreamTable {
     pub(super) counts: Counts,
     readers: KeyMap<u64, usize>,
     pub(super) pending: Actions,
+    pub(super) clock: Clock,
     writer: FrameWriter,
     chunk: Vec<u8>,
 }
@@ -72,6 +90,7 @@ impl StreamTable {
             counts: Counts::default(),
             readers: KeyMap::default(),
             pending: Vec::new(),
+            clock: Clock::default(),
             writer: FrameWriter::default(),
             chunk: Vec::new(),
         }
@@ -88,17 +107,14 @@ impl StreamTable {
             keep_answer: open.keep_answer_bytes,
             cancel_unread: open.on_disconnect == ON_DISCONNECT_CANCEL,
             deadline_ms: open.deadline_ms,
-            epoch: 0,
-            link: None,
+            run: Runner::new(0, None, 0, now_ms),
+            rival: None,
+            marks: Vec::new(),
             log: Log::default(),
             chain: Chain::new(),
-            debt: 0,
             taken: 0,
-            heard_ms: now_ms,
-            moved_ms: now_ms,
-            progress: (0, 0),
-            silent: false,
             readers: Vec::new(),
+            waiting: Vec::new(),
             alone_since: None,
             gone: false,
             end: End::Open,
@@ -116,7 +132,7 @@ impl StreamTable {
     /// Epoch, log and chain of a job that is open.
     pub fn look(&self, job: JobId) -> Option<(u32, &Log, &Chain)> {
         let job = self.jobs.get(*self.ids.get(&job)?)?;
-        Some((job.epoch, &job.log, &job.chain))
+        Some((job.run.epoch, &job.log, &job.chain))
     }
 
     /// Whether the job is open here and takes readers.
@@ -127,70 +143,114 @@ impl StreamTable {
             .is_some_and(|job| !job.gone)
     }
 
-    /// An attempt runs on a link.
-    pub fn placed(&mut self, job: JobId, epoch: u32, link: u64, body: &[u8], now_ms: u64) -> Actions {
-        let mut actions = self.actions();
-        let window = self.settings.window_bytes;
-        let Some((index, job)) = self.job(job) else {
-            return actions;
-        };
-        if epoch <= job.epoch || job.end != End::Open {
-            return actions;
-        }
-        let before = job.link.replace(link).filter(|before| *before != link);
-        let old = std::mem::replace(&mut job.epoch, epoch);
-        (job.debt, job.silent) = (0, false);
-        job.heard(now_ms);
-        if job.gone {
-            job.link = None;
-            self.end_without(index, &[], Cause::Abandoned, &mut actions);
-            return actions;
-        }
-        let (driver, id, end) = (job.driver, job.id, job.log.end());
-        let bulk = opening(id, epoch, driver, end, window, body);
-        if let Some(lane) = before.and_then(|before| self.links.get_mut(before)) {
-            lane.forget(&id, old);
-        }
-        match self.links.lane(link) {
-            Some(lane) => {
-                lane.queue(bulk);
-                lane.outlet.tell(link, &mut actions);
-            }
-            None => self.unheard(index, &mut actions),
-        }
-        actions
+    /// What each attempt of a job produced so far.
+    pub fn handed(&self, job: JobId) -> Option<Vec<Handed>> {
+        Some(self.jobs.get(*self.ids.get(&job)?)?.handed())
     }
 
-    /// A reader joins at position 0.
-    pub fn join(&mut self, job: JobId, id: u64, stamp: &[u8], first: &[u8]) -> Result<Actions, Malformed> {
+    /// What is known of a job, by name.
+    pub fn detail(&self, job: JobId) -> Option<Vec<(&'static str, u64)>> {
+        let job = self.jobs.get(*self.ids.get(&job)?)?;
+        let rival = job.rival.as_ref();
+        let replay = job.run.replay.as_ref();
+        Some(vec![
+            ("epoch", u64::from(job.run.epoch)),
+            ("link", job.run.link.unwrap_or(0)),
+            ("rival_epoch", rival.map_or(0, |rival| u64::from(rival.epoch))),
+            ("rival_link", rival.and_then(|rival| rival.link).unwrap_or(0)),
+            ("silent", u64::from(job.run.silent)),
+            ("replaying", u64::from(replay.is_some())),
+            ("ended", u64::from(job.end != End::Open)),
+            ("readers", job.readers.len() as u64),
+            ("waiting", job.waiting.len() as u64),
+            ("kept_tokens", job.log.start().tokens),
+            ("kept_bytes", job.log.start().bytes),
+        ])
+    }
+
+    /// A reader joins at a place of the answer, from 0 on where `start` is none.
+    pub fn join(&mut self, job: JobId, join: &Join<'_>) -> Result<Actions, Malformed> {
+        let id = join.reader;
         if self.readers.contains_key(&id) {
             return Err(Malformed("the reader's number is taken"));
         }
+        let continuation = self.settings.continuation && join.continuation;
         let mut actions = self.actions();
         let Some((index, job)) = self.job(job).filter(|(_, job)| !job.gone) else {
             actions.push(Action::Failed(id, UNKNOWN.serialize()));
             return Ok(actions);
         };
-        if job.log.first() > 0 || job.log.start() != Position::default() {
-            actions.push(Action::Failed(id, BEHIND.serialize()));
-            return Ok(actions);
-        }
-        let mut reader = Reader {
+        let reader = Reader {
             id,
             at: 0,
             seq: 0,
-            stamp: stamp.into(),
-            first: Some(first.into()),
+            stamp: join.stamp.into(),
+            first: Some(join.first.into()),
             told: false,
+            mark: 0,
+            continuation,
+            chain: Chain::new(),
+            fed: 0,
         };
-        if job.log.last() > 0 {
-            reader.told = true;
-            actions.push(Action::Reader(id));
+        match job.begin(&join.start) {
+            Err(failure) => {
+                actions.push(Action::Failed(id, failure.serialize()));
+                return Ok(actions);
+            }
+            Ok(None) => job.waiting.push(Waiting {
+                reader,
+                start: join.start.clone(),
+            }),
+            Ok(Some(seat)) => {
+                if job.seat(reader, seat) {
+                    actions.push(Action::Reader(id));
+                }
+            }
         }
         job.alone_since = None;
-        job.readers.push(reader);
         self.readers.insert(id, index);
         Ok(actions)
+    }
+
+    /// Put readers at their places that are reached now.
+    pub(super) fn admit(&mut self, index: usize, now_ms: u64, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        let mut refused = Vec::new();
+        for waiting in std::mem::take(&mut job.waiting) {
+            let id = waiting.reader.id;
+            match job.begin(&waiting.start) {
+                Ok(None) => job.waiting.push(waiting),
+                Ok(Some(seat)) => {
+                    if job.seat(waiting.reader, seat) {
+                        actions.push(Action::Reader(id));
+                    }
+                }
+                Err(failure) => refused.push((waiting, failure)),
+            }
+        }
+        for (waiting, failure) in refused {
+            self.turn_away(&waiting, failure, actions);
+            if self.jobs.get(index).is_some_and(Job::unread) {
+                self.unread(index, now_ms, actions);
+            }
+        }
+    }
+
+    fn turn_away(&mut self, waiting: &Waiting, failure: Failure, actions: &mut Actions) {
+        self.readers.remove(&waiting.reader.id);
+        actions.push(Action::Failed(waiting.reader.id, failure.serialize()));
+    }
+
+    /// The end is known: who waits for a place beyond it never gets there.
+    pub(super) fn refuse_ahead(&mut self, index: usize, actions: &mut Actions) {
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        for waiting in std::mem::take(&mut job.waiting) {
+            self.turn_away(&waiting, CURSOR, actions);
+        }
+    }
+
+    pub(super) fn forget_reader(&mut self, reader: u64) {
+        self.readers.remove(&reader);
     }
 
     /// A reader is gone.
@@ -207,7 +267,8 @@ impl StreamTable {
         let index = self.readers.remove(&reader)?;
         let job = self.jobs.get_mut(index)?;
         job.readers.retain(|one| one.id != reader);
-        if !job.readers.is_empty() {
+        job.waiting.retain(|one| one.reader.id != reader);
+        if !job.unread() {
             return None;
         }
         if job.closed {
@@ -223,7 +284,7 @@ impl StreamTable {
         if job.end != End::Open {
             return; // its commit goes on
         }
-        match (job.driver, job.cancel_unread, job.epoch) {
+        match (job.driver, job.cancel_unread, job.run.epoch) {
             (false, _, _) | (true, true, 1..) => self.end_without(index, &[], Cause::Abandoned, actions),
             (true, true, 0) => job.gone = true,
             (true, false, _) => {
@@ -248,7 +309,7 @@ impl StreamTable {
             }
             Taken::Last => drop(self.drop_reader(reader)),
             Taken::Chunk => {
-                if u64::from(self.settings.window_bytes) <= 4 * job.debt {
+                if u64::from(self.settings.window_bytes) <= 4 * job.run.debt {
                     let mut actions = std::mem::take(&mut self.pending);
                     self.give_back(index, &mut actions);
                     self.pending = actions;
@@ -266,22 +327,18 @@ impl StreamTable {
     /// Give the worker credit for what the fastest reader has taken, a quarter of the window at a time.
     pub(super) fn give_back(&mut self, index: usize, actions: &mut Actions) {
         let Some(job) = self.jobs.get_mut(index) else { return };
-        let (Some(link), End::Open) = (job.link, &job.end) else {
+        let (Some(link), End::Open) = (job.run.link, &job.end) else {
             return;
         };
-        let kept = job.readers.is_empty() && job.log.size() < self.settings.log_bytes_max / 2;
-        let taken = if kept {
-            job.log.last()
-        } else {
-            job.taken.max(job.log.first())
-        };
+        let kept = job.unread() && job.log.size() < self.settings.log_bytes_max / 2;
+        let taken = if kept { job.log.last() } else { job.front() };
         let backlog = job.log.cost(job.log.last()) - job.log.cost(taken);
-        let give = job.debt.saturating_sub(backlog);
+        let give = job.run.debt.saturating_sub(backlog);
         if give * 4 < u64::from(self.settings.window_bytes) || give == 0 {
             return;
         }
-        job.debt -= give;
-        let mut head = Head::plain(job.id, job.epoch, kind::CREDIT);
+        job.run.debt -= give;
+        let mut head = Head::plain(job.id, job.run.epoch, kind::CREDIT);
         head.credit = give.min(u64::from(u32::MAX)) as u32;
         self.say(link, head, &[], actions);
     }
@@ -322,7 +379,7 @@ impl StreamTable {
             return;
         }
         let newest = job.log.within(bytes_max as u64 * 3 / 4); // a quarter at a time: trimming moves the rest
-        let keep = newest.min(job.taken);
+        let keep = newest.min(job.front());
         job.log.trim(keep);
         let behind: Vec<u64> = job
             .readers

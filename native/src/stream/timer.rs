@@ -2,7 +2,7 @@
 
 use super::ending::Cause;
 use super::failure::DEADLINE;
-use super::job::{End, Job};
+use super::job::{End, Job, Side};
 use super::table::{StreamTable, TableSettings};
 use super::{Action, Actions};
 
@@ -19,14 +19,22 @@ impl StreamTable {
     /// Time passes.
     pub fn tick(&mut self, now_ms: u64) -> Actions {
         let mut actions = self.actions();
+        let gap_ms = self.clock.gap(now_ms);
         for index in self.jobs.indices() {
+            let Some(job) = self.jobs.get_mut(index) else { continue };
+            if gap_ms > 0 {
+                shift(job, gap_ms, now_ms);
+            }
+            if !job.closed && job.end == End::Open {
+                self.races(index, now_ms, &mut actions);
+            }
             let Some(job) = self.jobs.get_mut(index) else { continue };
             match due(job, &self.settings, now_ms) {
                 Due::Nothing => {}
                 Due::Deadline => self.end_without(index, &DEADLINE.serialize(), Cause::Abandoned, &mut actions),
                 Due::Unread => self.end_without(index, &[], Cause::Abandoned, &mut actions),
-                Due::Silent => actions.push(Action::Silent(job.id, job.epoch)),
-                Due::Late => actions.push(Action::Late(job.id, job.epoch)),
+                Due::Silent => actions.push(Action::Silent(job.id, job.run.epoch)),
+                Due::Late => actions.push(Action::Late(job.id, job.run.epoch)),
             }
         }
         actions
@@ -37,20 +45,73 @@ impl StreamTable {
         let mut actions = self.actions();
         self.links.lose(link);
         for index in self.jobs.indices() {
-            if self.jobs.get(index).is_some_and(|job| job.link == Some(link)) {
-                self.unheard(index, &mut actions);
+            for side in [Side::Rival, Side::Run] {
+                let here = |job: &mut Job| match (side, &job.rival) {
+                    (Side::Rival, None) => false,
+                    _ => job.side(side).link == Some(link),
+                };
+                if self.jobs.get_mut(index).is_some_and(here) {
+                    self.unheard(index, side, &mut actions);
+                }
             }
         }
         actions
     }
 
-    /// A job's link is gone.
-    pub(super) fn unheard(&mut self, index: usize, actions: &mut Actions) {
+    /// The link of one of a job's attempts is gone.
+    pub(super) fn unheard(&mut self, index: usize, side: Side, actions: &mut Actions) {
         let Some(job) = self.jobs.get_mut(index) else { return };
-        job.link = None;
-        if job.end == End::Open && !std::mem::replace(&mut job.silent, true) {
-            actions.push(Action::Silent(job.id, job.epoch));
+        let open = job.end == End::Open;
+        job.side(side).link = None;
+        if self.lose(index, side, actions) {
+            return;
         }
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        if open && !std::mem::replace(&mut job.run.silent, true) {
+            actions.push(Action::Silent(job.id, job.run.epoch));
+        }
+    }
+
+    /// Of two attempts the one that falls silent is out.
+    fn races(&mut self, index: usize, now_ms: u64, actions: &mut Actions) {
+        for side in [Side::Rival, Side::Run] {
+            let Some(job) = self.jobs.get_mut(index).filter(|job| job.rival.is_some()) else {
+                return;
+            };
+            if job.side(side).falls_silent(&self.settings, now_ms) {
+                self.lose(index, side, actions);
+            }
+        }
+    }
+}
+
+/// Longest time between two ticks of a process that runs; what is longer counts as `TICK_MS`.
+const GAP_MS: u64 = 500;
+const TICK_MS: u64 = 50;
+
+/// Notices that this process stood still.
+#[derive(Debug, Default)]
+pub struct Clock {
+    last: Option<u64>,
+}
+
+impl Clock {
+    /// By how much timers are to be shifted at this tick.
+    pub fn gap(&mut self, now_ms: u64) -> u64 {
+        let passed = now_ms.saturating_sub(self.last.replace(now_ms).unwrap_or(now_ms));
+        if passed > GAP_MS { passed - TICK_MS } else { 0 }
+    }
+}
+
+fn shift(job: &mut Job, gap_ms: u64, now_ms: u64) {
+    job.run.shift(gap_ms, now_ms);
+    if let Some(rival) = &mut job.rival {
+        rival.shift(gap_ms, now_ms);
+    }
+    let later = |since: u64| since.saturating_add(gap_ms).min(now_ms);
+    job.alone_since = job.alone_since.map(later);
+    if let End::Waiting { since_ms, .. } = &mut job.end {
+        *since_ms = later(*since_ms);
     }
 }
 
@@ -75,19 +136,14 @@ fn due(job: &mut Job, settings: &TableSettings, now_ms: u64) -> Due {
 fn due_open(job: &mut Job, settings: &TableSettings, now_ms: u64) -> Due {
     let unread = job.alone_since;
     if unread.is_some_and(|since| now_ms >= since.saturating_add(settings.detach_grace_ms)) {
-        if job.epoch > 0 {
+        if job.run.epoch > 0 {
             return Due::Unread;
         }
         job.gone = true; // its place is still being asked for
     }
-    if job.link.is_none() || job.silent {
-        return Due::Nothing;
+    if job.run.falls_silent(settings, now_ms) {
+        Due::Silent
+    } else {
+        Due::Nothing
     }
-    if job.debt >= u64::from(settings.window_bytes) {
-        job.heard(now_ms); // it waits for us: we owe it credit
-        return Due::Nothing;
-    }
-    let over = |since: u64, limit: u64| now_ms >= since.saturating_add(limit);
-    job.silent = over(job.heard_ms, settings.silence_ms) || over(job.moved_ms, settings.stall_ms);
-    if job.silent { Due::Silent } else { Due::Nothing }
 }

@@ -206,6 +206,15 @@ pub fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Append packed varints as one field, unless there are none.
+pub fn put_packed(out: &mut Vec<u8>, number: u32, values: impl Iterator<Item = u64> + Clone) {
+    let length = values.clone().map(varint_len).sum();
+    if length > 0 {
+        put_head(out, number, length);
+        values.for_each(|value| put_varint(out, value));
+    }
+}
+
 /// Append a `Position` as field `number`; zeros are written, so that it replaces one that stands before.
 pub fn put_position(out: &mut Vec<u8>, number: u32, tokens: u64, bytes: u64) {
     put_head(out, number, 2 + varint_len(tokens) + varint_len(bytes));

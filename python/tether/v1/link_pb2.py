@@ -27,7 +27,7 @@ from tether.v1 import health_pb2 as tether_dot_v1_dot_health__pb2
 from tether.v1 import infer_pb2 as tether_dot_v1_dot_infer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14tether/v1/link.proto\x12\ttether.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16tether/v1/health.proto\x1a\x15tether/v1/infer.proto\"\xf0\r\n\x04Link\x1a!\n\x05\x46rame\x12\x18\n\x07\x65ntries\x18\x01 \x01(\x0cR\x07\x65ntries\x1a\xc9\x02\n\x05Hello\x12\x1a\n\x08protocol\x18\x01 \x01(\rR\x08protocol\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12\x17\n\x07node_id\x18\x03 \x01(\tR\x06nodeId\x12 \n\x0bincarnation\x18\x04 \x01(\x04R\x0bincarnation\x12\x18\n\x07\x63ounter\x18\x05 \x01(\x04R\x07\x63ounter\x12\x14\n\x05token\x18\x06 \x01(\x0cR\x05token\x12\x30\n\x06report\x18\x07 \x01(\x0b\x32\x18.tether.v1.Health.ReportR\x06report\x12\x19\n\x08relay_to\x18\x08 \x01(\tR\x07relayTo\x12\x1f\n\x0brelayed_for\x18\t \x01(\tR\nrelayedFor\x12/\n\x13relayed_incarnation\x18\n \x01(\x04R\x12relayedIncarnation\x1a\xc2\x04\n\x05Start\x12\x18\n\x07request\x18\x01 \x01(\x0cR\x07request\x12\x16\n\x06ticket\x18\x02 \x01(\x0cR\x06ticket\x12\x35\n\x08position\x18\x03 \x01(\x0b\x32\x19.tether.v1.Infer.PositionR\x08position\x12\x16\n\x06prefix\x18\x04 \x03(\rR\x06prefix\x12!\n\x0c\x63redit_bytes\x18\x05 \x01(\rR\x0b\x63reditBytes\x12 \n\x0btraceparent\x18\x06 \x01(\tR\x0btraceparent\x12\x33\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07timeout\x12<\n\x0c\x64\x65tach_grace\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0b\x64\x65tachGrace\x12(\n\x10\x61nswer_bytes_max\x18\t \x01(\rR\x0e\x61nswerBytesMax\x12\x1f\n\x0b\x63hain_state\x18\n \x01(\x0cR\nchainState\x12\x35\n\x06handed\x18\x0b \x03(\x0b\x32\x1d.tether.v1.Infer.HandedPrefixR\x06handed\x12;\n\ncontinuity\x18\x0c \x01(\x0e\x32\x1b.tether.v1.Infer.ContinuityR\ncontinuity\x12\x1a\n\x08\x61ttempts\x18\r \x01(\rR\x08\x61ttempts\x12%\n\x0eprefix_outputs\x18\x0e \x03(\rR\rprefixOutputs\x1a\x7f\n\x06\x41ttach\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x35\n\x08position\x18\x02 \x01(\x0b\x32\x19.tether.v1.Infer.PositionR\x08position\x12!\n\x0c\x63redit_bytes\x18\x03 \x01(\rR\x0b\x63reditBytes\x1aU\n\x08Progress\x12+\n\x05phase\x18\x01 \x01(\x0e\x32\x15.tether.v1.Link.PhaseR\x05phase\x12\x0c\n\x01n\x18\x02 \x01(\x04R\x01n\x12\x0e\n\x02of\x18\x03 \x01(\x04R\x02of\x1a\xfe\x01\n\x07\x46\x61ilure\x12\x12\n\x04\x63ode\x18\x01 \x01(\rR\x04\x63ode\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x1c\n\telsewhere\x18\x04 \x01(\x08R\telsewhere\x12:\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12\x32\n\x07receipt\x18\x06 \x01(\x0b\x32\x18.tether.v1.Infer.ReceiptR\x07receipt\x12\x1f\n\x0bhanded_over\x18\x07 \x01(\x08R\nhandedOver\x1a\x9b\x01\n\x08\x43omplete\x12\x32\n\x07receipt\x18\x01 \x01(\x0b\x32\x18.tether.v1.Infer.ReceiptR\x07receipt\x12\x16\n\x06\x61nswer\x18\x02 \x01(\x0cR\x06\x61nswer\x12-\n\x07outcome\x18\x03 \x01(\x0e\x32\x13.tether.v1.JobStateR\x07outcome\x12\x14\n\x05\x65rror\x18\x04 \x01(\tR\x05\x65rror\x1aR\n\x07Outcome\x12-\n\x07outcome\x18\x01 \x01(\x0e\x32\x13.tether.v1.JobStateR\x07outcome\x12\x18\n\x07written\x18\x02 \x01(\x08R\x07written\"i\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n\x0cPHASE_QUEUED\x10\x01\x12\x11\n\rPHASE_LOADING\x10\x02\x12\x11\n\rPHASE_PREFILL\x10\x03\x12\x11\n\rPHASE_RUNNING\x10\x04\x32G\n\x0bLinkService\x12\x38\n\x04Open\x12\x15.tether.v1.Link.Frame\x1a\x15.tether.v1.Link.Frame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14tether/v1/link.proto\x12\ttether.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16tether/v1/health.proto\x1a\x15tether/v1/infer.proto\"\x92\x0e\n\x04Link\x1a!\n\x05\x46rame\x12\x18\n\x07\x65ntries\x18\x01 \x01(\x0cR\x07\x65ntries\x1a\xc9\x02\n\x05Hello\x12\x1a\n\x08protocol\x18\x01 \x01(\rR\x08protocol\x12\x1a\n\x08\x66\x65\x61tures\x18\x02 \x03(\tR\x08\x66\x65\x61tures\x12\x17\n\x07node_id\x18\x03 \x01(\tR\x06nodeId\x12 \n\x0bincarnation\x18\x04 \x01(\x04R\x0bincarnation\x12\x18\n\x07\x63ounter\x18\x05 \x01(\x04R\x07\x63ounter\x12\x14\n\x05token\x18\x06 \x01(\x0cR\x05token\x12\x30\n\x06report\x18\x07 \x01(\x0b\x32\x18.tether.v1.Health.ReportR\x06report\x12\x19\n\x08relay_to\x18\x08 \x01(\tR\x07relayTo\x12\x1f\n\x0brelayed_for\x18\t \x01(\tR\nrelayedFor\x12/\n\x13relayed_incarnation\x18\n \x01(\x04R\x12relayedIncarnation\x1a\xc2\x04\n\x05Start\x12\x18\n\x07request\x18\x01 \x01(\x0cR\x07request\x12\x16\n\x06ticket\x18\x02 \x01(\x0cR\x06ticket\x12\x35\n\x08position\x18\x03 \x01(\x0b\x32\x19.tether.v1.Infer.PositionR\x08position\x12\x16\n\x06prefix\x18\x04 \x03(\rR\x06prefix\x12!\n\x0c\x63redit_bytes\x18\x05 \x01(\rR\x0b\x63reditBytes\x12 \n\x0btraceparent\x18\x06 \x01(\tR\x0btraceparent\x12\x33\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07timeout\x12<\n\x0c\x64\x65tach_grace\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0b\x64\x65tachGrace\x12(\n\x10\x61nswer_bytes_max\x18\t \x01(\rR\x0e\x61nswerBytesMax\x12\x1f\n\x0b\x63hain_state\x18\n \x01(\x0cR\nchainState\x12\x35\n\x06handed\x18\x0b \x03(\x0b\x32\x1d.tether.v1.Infer.HandedPrefixR\x06handed\x12;\n\ncontinuity\x18\x0c \x01(\x0e\x32\x1b.tether.v1.Infer.ContinuityR\ncontinuity\x12\x1a\n\x08\x61ttempts\x18\r \x01(\rR\x08\x61ttempts\x12%\n\x0eprefix_outputs\x18\x0e \x03(\rR\rprefixOutputs\x1a\xa0\x01\n\x06\x41ttach\x12\x1b\n\ttenant_id\x18\x01 \x01(\tR\x08tenantId\x12\x35\n\x08position\x18\x02 \x01(\x0b\x32\x19.tether.v1.Infer.PositionR\x08position\x12!\n\x0c\x63redit_bytes\x18\x03 \x01(\rR\x0b\x63reditBytes\x12\x1f\n\x0b\x63hain_state\x18\x04 \x01(\x0cR\nchainState\x1aU\n\x08Progress\x12+\n\x05phase\x18\x01 \x01(\x0e\x32\x15.tether.v1.Link.PhaseR\x05phase\x12\x0c\n\x01n\x18\x02 \x01(\x04R\x01n\x12\x0e\n\x02of\x18\x03 \x01(\x04R\x02of\x1a\xfe\x01\n\x07\x46\x61ilure\x12\x12\n\x04\x63ode\x18\x01 \x01(\rR\x04\x63ode\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x1c\n\telsewhere\x18\x04 \x01(\x08R\telsewhere\x12:\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12\x32\n\x07receipt\x18\x06 \x01(\x0b\x32\x18.tether.v1.Infer.ReceiptR\x07receipt\x12\x1f\n\x0bhanded_over\x18\x07 \x01(\x08R\nhandedOver\x1a\x9b\x01\n\x08\x43omplete\x12\x32\n\x07receipt\x18\x01 \x01(\x0b\x32\x18.tether.v1.Infer.ReceiptR\x07receipt\x12\x16\n\x06\x61nswer\x18\x02 \x01(\x0cR\x06\x61nswer\x12-\n\x07outcome\x18\x03 \x01(\x0e\x32\x13.tether.v1.JobStateR\x07outcome\x12\x14\n\x05\x65rror\x18\x04 \x01(\tR\x05\x65rror\x1aR\n\x07Outcome\x12-\n\x07outcome\x18\x01 \x01(\x0e\x32\x13.tether.v1.JobStateR\x07outcome\x12\x18\n\x07written\x18\x02 \x01(\x08R\x07written\"i\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n\x0cPHASE_QUEUED\x10\x01\x12\x11\n\rPHASE_LOADING\x10\x02\x12\x11\n\rPHASE_PREFILL\x10\x03\x12\x11\n\rPHASE_RUNNING\x10\x04\x32G\n\x0bLinkService\x12\x38\n\x04Open\x12\x15.tether.v1.Link.Frame\x1a\x15.tether.v1.Link.Frame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,25 +35,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tether.v1.link_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LINK']._serialized_start=115
-  _globals['_LINK']._serialized_end=1891
+  _globals['_LINK']._serialized_end=1925
   _globals['_LINK_FRAME']._serialized_start=123
   _globals['_LINK_FRAME']._serialized_end=156
   _globals['_LINK_HELLO']._serialized_start=159
   _globals['_LINK_HELLO']._serialized_end=488
   _globals['_LINK_START']._serialized_start=491
   _globals['_LINK_START']._serialized_end=1069
-  _globals['_LINK_ATTACH']._serialized_start=1071
-  _globals['_LINK_ATTACH']._serialized_end=1198
-  _globals['_LINK_PROGRESS']._serialized_start=1200
-  _globals['_LINK_PROGRESS']._serialized_end=1285
-  _globals['_LINK_FAILURE']._serialized_start=1288
-  _globals['_LINK_FAILURE']._serialized_end=1542
-  _globals['_LINK_COMPLETE']._serialized_start=1545
-  _globals['_LINK_COMPLETE']._serialized_end=1700
-  _globals['_LINK_OUTCOME']._serialized_start=1702
-  _globals['_LINK_OUTCOME']._serialized_end=1784
-  _globals['_LINK_PHASE']._serialized_start=1786
-  _globals['_LINK_PHASE']._serialized_end=1891
-  _globals['_LINKSERVICE']._serialized_start=1893
-  _globals['_LINKSERVICE']._serialized_end=1964
+  _globals['_LINK_ATTACH']._serialized_start=1072
+  _globals['_LINK_ATTACH']._serialized_end=1232
+  _globals['_LINK_PROGRESS']._serialized_start=1234
+  _globals['_LINK_PROGRESS']._serialized_end=1319
+  _globals['_LINK_FAILURE']._serialized_start=1322
+  _globals['_LINK_FAILURE']._serialized_end=1576
+  _globals['_LINK_COMPLETE']._serialized_start=1579
+  _globals['_LINK_COMPLETE']._serialized_end=1734
+  _globals['_LINK_OUTCOME']._serialized_start=1736
+  _globals['_LINK_OUTCOME']._serialized_end=1818
+  _globals['_LINK_PHASE']._serialized_start=1820
+  _globals['_LINK_PHASE']._serialized_end=1925
+  _globals['_LINKSERVICE']._serialized_start=1927
+  _globals['_LINKSERVICE']._serialized_end=1998
 # @@protoc_insertion_point(module_scope)

@@ -236,10 +236,13 @@ class Link(_message.Message):
         TENANT_ID_FIELD_NUMBER: _builtins.int
         POSITION_FIELD_NUMBER: _builtins.int
         CREDIT_BYTES_FIELD_NUMBER: _builtins.int
+        CHAIN_STATE_FIELD_NUMBER: _builtins.int
         tenant_id: _builtins.str
         """Tenant that the gateway has authenticated; compared with the starting ticket."""
         credit_bytes: _builtins.int
         """First credit window, bytes."""
+        chain_state: _builtins.bytes
+        """State of the hash chain at `position`, which the log is compared with; empty to compare nothing. At most 112 bytes."""
         @_builtins.property
         def position(self) -> _infer_pb2.Infer.Position:
             """Where to begin."""
@@ -250,10 +253,11 @@ class Link(_message.Message):
             tenant_id: _builtins.str = ...,
             position: _infer_pb2.Infer.Position | None = ...,
             credit_bytes: _builtins.int = ...,
+            chain_state: _builtins.bytes = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_bytes", b"credit_bytes", "position", b"position", "tenant_id", b"tenant_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_state", b"chain_state", "credit_bytes", b"credit_bytes", "position", b"position", "tenant_id", b"tenant_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,6 +94,8 @@ def test_answer_streams_commits_and_leaves_nothing() -> None:
     region.say("Hello", " 日本", extra=logprob.SerializeToString())
     assert region.gateway == [("reader", READER)]
     (chunk,) = region.take()
+    accepted = region.table.chain(JOB) or (b"", b"")
+    cursor = infer_pb2.Infer.Cursor(job_id=JOB, epoch=1, position={"tokens": 2, "bytes": 12}, chain_state=accepted[1])
     assert chunk == Chunk(
         correlation_id="corr",
         payload={"text": "Hello 日本"},
@@ -101,6 +103,7 @@ def test_answer_streams_commits_and_leaves_nothing() -> None:
         start={"tokens": 0, "bytes": 0},
         logprobs=logprob.logprobs,
         started={"job_id": JOB.hex()},
+        continuation=cursor.SerializeToString(),
     )
     digest, _, tokens, size = region.logs.chain(JOB, 1) or (b"", b"", 0, 0)
     body = infer_pb2.Infer.ReceiptBody(job_id=JOB, epoch=1, output_commitment=digest).SerializeToString()

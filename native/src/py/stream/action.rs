@@ -46,6 +46,12 @@ fn to_tuple(py: Python<'_>, action: Action) -> PyResult<Bound<'_, PyTuple>> {
             (intern!(py, "attach"), link, bytes(&job), epoch, bytes(&body)).into_pyobject(py)
         }
         Action::Cancel(job, epoch) => (intern!(py, "cancel"), bytes(&job), epoch).into_pyobject(py),
+        Action::Won(job, epoch, lost) => (intern!(py, "won"), bytes(&job), epoch, lost).into_pyobject(py),
+        Action::LostRace(job, epoch) => (intern!(py, "lost_race"), bytes(&job), epoch).into_pyobject(py),
+        Action::Lost(job, epoch, at, failure) => {
+            let failure = bytes(&failure);
+            (intern!(py, "lost"), bytes(&job), epoch, at.tokens, at.bytes, failure).into_pyobject(py)
+        }
         Action::Outcome(link, job, epoch, body) => {
             (intern!(py, "outcome"), link, bytes(&job), epoch, bytes(&body)).into_pyobject(py)
         }

@@ -48,6 +48,27 @@ impl<'py> Handed<'py> {
     }
 }
 
+/// Pieces of one call.
+struct Arena<'py> {
+    numbers: Vec<u32>,
+    handed: Vec<Handed<'py>>,
+}
+
+impl<'py> Arena<'py> {
+    fn read(pieces: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let mut numbers = Vec::with_capacity(128);
+        let mut handed = Vec::with_capacity(64);
+        for piece in pieces.try_iter()? {
+            handed.push(Handed::read(piece?.cast_into::<PyTuple>()?, &mut numbers)?);
+        }
+        Ok(Self { numbers, handed })
+    }
+
+    fn views(&self) -> PyResult<Vec<Piece<'_>>> {
+        self.handed.iter().map(|piece| piece.view(&self.numbers)).collect()
+    }
+}
+
 /// Append a sequence of numbers to the arena; where they stand.
 fn gather(sequence: &Bound<'_, PyAny>, numbers: &mut Vec<u32>) -> PyResult<Range<usize>> {
     let begin = numbers.len();
@@ -107,8 +128,8 @@ impl ChunkLogs {
         now_ms: u64,
     ) -> PyResult<Bound<'py, PyList>> {
         let _ = now_ms;
-        let who = opening(job, epoch, link, tenant, credit_bytes, (tokens, bytes))?;
-        to_python(py, self.inner.start(&who, grace_ms, chain_state).map_err(refused)?)
+        let who = opening((job, epoch, link), tenant, credit_bytes, (tokens, bytes), chain_state)?;
+        to_python(py, self.inner.start(&who, grace_ms).map_err(refused)?)
     }
 
     /// Answer a START or ATTACH with a failure.
@@ -124,7 +145,7 @@ impl ChunkLogs {
     }
 
     /// Let a link read an attempt from a position.
-    #[pyo3(signature = (job, epoch, link, *, tenant, tokens, bytes, credit_bytes, now_ms))]
+    #[pyo3(signature = (job, epoch, link, *, tenant, tokens, bytes, credit_bytes, now_ms, chain_state=None))]
     #[allow(clippy::too_many_arguments, reason = "named arguments of Python")]
     fn attach<'py>(
         &mut self,
@@ -137,9 +158,11 @@ impl ChunkLogs {
         bytes: u64,
         credit_bytes: u32,
         now_ms: u64,
+        chain_state: Option<&[u8]>,
     ) -> PyResult<Bound<'py, PyList>> {
         let _ = now_ms;
-        let who = opening(job, epoch, link, tenant, credit_bytes, (tokens, bytes))?;
+        let state = chain_state.unwrap_or_default();
+        let who = opening((job, epoch, link), tenant, credit_bytes, (tokens, bytes), state)?;
         to_python(py, self.inner.attach(&who))
     }
 
@@ -157,16 +180,23 @@ impl ChunkLogs {
         now_ms: u64,
     ) -> PyResult<Bound<'py, PyList>> {
         let _ = now_ms;
-        let mut numbers = Vec::with_capacity(128);
-        let mut handed = Vec::with_capacity(64);
-        for piece in pieces.try_iter()? {
-            handed.push(Handed::read(piece?.cast_into::<PyTuple>()?, &mut numbers)?);
-        }
-        let views = handed
-            .iter()
-            .map(|piece| piece.view(&numbers))
-            .collect::<PyResult<Vec<_>>>()?;
-        to_python(py, self.inner.append(&views).map_err(refused)?)
+        let arena = Arena::read(pieces)?;
+        to_python(py, self.inner.append(&arena.views()?).map_err(refused)?)
+    }
+
+    /// Text of the prefix that an attempt was handed.
+    fn preload<'py>(
+        &mut self,
+        py: Python<'py>,
+        job: &[u8],
+        epoch: u32,
+        pieces: &Bound<'py, PyAny>,
+        now_ms: u64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let _ = now_ms;
+        let arena = Arena::read(pieces)?;
+        let loaded = self.inner.preload(job_id(job)?, epoch, &arena.views()?);
+        to_python(py, loaded.map_err(refused)?)
     }
 
     /// A payload of an output without tokens.
@@ -284,12 +314,11 @@ impl ChunkLogs {
 }
 
 fn opening<'a>(
-    job: &[u8],
-    epoch: u32,
-    link: u64,
+    (job, epoch, link): (&[u8], u32, u64),
     tenant: &'a str,
     credit_bytes: u32,
     (tokens, bytes): (u64, u64),
+    chain_state: &'a [u8],
 ) -> PyResult<Opening<'a>> {
     Ok(Opening {
         job: job_id(job)?,
@@ -298,5 +327,6 @@ fn opening<'a>(
         tenant,
         credit_bytes,
         position: Position { tokens, bytes },
+        chain_state,
     })
 }

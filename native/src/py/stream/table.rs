@@ -2,7 +2,7 @@
 
 use super::action::to_python;
 use super::{control_head, job_id, refused, to_dict, to_repr};
-use crate::stream::{OpenJob, StreamTable as Table, TableSettings};
+use crate::stream::{Handed, Join, OpenJob, Placing, Position, Start, StreamTable as Table, TableSettings};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
@@ -16,7 +16,8 @@ pub(in crate::py) struct StreamTable {
 impl StreamTable {
     #[new]
     #[pyo3(signature = (*, window_bytes=262_144, log_bytes_max=8_388_608, commit_wait_ms=250, detach_grace_ms=10_000,
-        silence_ms=5_000, stall_ms=30_000, body_bytes_max=16_777_216))]
+        silence_ms=5_000, stall_ms=30_000, body_bytes_max=16_777_216, continuation=true, hold_failed=false))]
+    #[allow(clippy::too_many_arguments, reason = "named arguments of Python")]
     fn new(
         window_bytes: u32,
         log_bytes_max: usize,
@@ -25,6 +26,8 @@ impl StreamTable {
         silence_ms: u64,
         stall_ms: u64,
         body_bytes_max: usize,
+        continuation: bool,
+        hold_failed: bool,
     ) -> Self {
         let inner = Table::new(TableSettings {
             window_bytes,
@@ -34,6 +37,8 @@ impl StreamTable {
             silence_ms,
             stall_ms,
             body_bytes_max,
+            continuation,
+            hold_failed,
         });
         Self { inner }
     }
@@ -65,6 +70,8 @@ impl StreamTable {
     }
 
     /// An attempt runs on a link.
+    #[pyo3(signature = (job, epoch, link, body, now_ms, *, continuity=0))]
+    #[allow(clippy::too_many_arguments, reason = "named arguments of Python")]
     fn placed<'py>(
         &mut self,
         py: Python<'py>,
@@ -73,11 +80,32 @@ impl StreamTable {
         link: u64,
         body: &[u8],
         now_ms: u64,
+        continuity: u32,
     ) -> PyResult<Bound<'py, PyList>> {
-        to_python(py, self.inner.placed(job_id(job)?, epoch, link, body, now_ms))
+        let placing = placing(job, epoch, link, body, continuity)?;
+        to_python(py, self.inner.placed(&placing, now_ms))
     }
 
-    /// A reader joins and gets the answer from position 0.
+    /// A second attempt beside the first.
+    #[pyo3(signature = (job, epoch, link, body, now_ms, *, continuity=0))]
+    #[allow(clippy::too_many_arguments, reason = "named arguments of Python")]
+    fn race<'py>(
+        &mut self,
+        py: Python<'py>,
+        job: &[u8],
+        epoch: u32,
+        link: u64,
+        body: &[u8],
+        now_ms: u64,
+        continuity: u32,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let placing = placing(job, epoch, link, body, continuity)?;
+        to_python(py, self.inner.race(&placing, now_ms))
+    }
+
+    /// A reader joins and gets the answer from a place on.
+    #[pyo3(signature = (job, reader, stamp, first, now_ms, *, tokens=0, bytes=0, chain_state=None, continuation=true))]
+    #[allow(clippy::too_many_arguments, reason = "named arguments of Python")]
     fn join<'py>(
         &mut self,
         py: Python<'py>,
@@ -86,9 +114,23 @@ impl StreamTable {
         stamp: &[u8],
         first: &[u8],
         now_ms: u64,
+        tokens: u64,
+        bytes: u64,
+        chain_state: Option<&[u8]>,
+        continuation: bool,
     ) -> PyResult<Bound<'py, PyList>> {
         let _ = now_ms; // joining starts no timer; the argument keeps all inputs alike
-        let joined = self.inner.join(job_id(job)?, reader, stamp, first);
+        let join = Join {
+            reader,
+            stamp,
+            first,
+            start: Start {
+                position: Position { tokens, bytes },
+                chain_state: chain_state.unwrap_or_default().to_vec(),
+            },
+            continuation,
+        };
+        let joined = self.inner.join(job_id(job)?, &join);
         to_python(py, joined.map_err(refused)?)
     }
 
@@ -185,6 +227,27 @@ impl StreamTable {
         Ok(found.and_then(|(_, log, _)| log.prefix().map(<[u32]>::to_vec)))
     }
 
+    /// What each attempt produced so far, or None when unknown.
+    #[allow(clippy::type_complexity, reason = "a plain tuple for Python")]
+    fn handed<'py>(
+        &self,
+        py: Python<'py>,
+        job: &[u8],
+    ) -> PyResult<Option<Vec<(u32, u64, u64, u64, u64, Bound<'py, PyBytes>)>>> {
+        let handed = self.inner.handed(job_id(job)?);
+        let tuple = |(epoch, start, end, digest): Handed| {
+            let digest = PyBytes::new(py, &digest);
+            (epoch, start.tokens, start.bytes, end.tokens, end.bytes, digest)
+        };
+        Ok(handed.map(|handed| handed.into_iter().map(tuple).collect()))
+    }
+
+    /// What is known of a job, by name, or None.
+    fn detail<'py>(&self, py: Python<'py>, job: &[u8]) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let detail = self.inner.detail(job_id(job)?);
+        detail.map(|detail| to_dict(py, &detail)).transpose()
+    }
+
     /// Counts by name.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         to_dict(py, &self.inner.stats())
@@ -193,4 +256,14 @@ impl StreamTable {
     fn __repr__(&self) -> String {
         to_repr("StreamTable", &self.inner.stats())
     }
+}
+
+fn placing<'a>(job: &[u8], epoch: u32, link: u64, body: &'a [u8], continuity: u32) -> PyResult<Placing<'a>> {
+    Ok(Placing {
+        job: job_id(job)?,
+        epoch,
+        link,
+        body,
+        continuity,
+    })
 }

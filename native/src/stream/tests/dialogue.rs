@@ -1,6 +1,6 @@
 //! What the machines say to each other, one story each.
 
-use super::world::{World, job, log_settings, numbers, table_settings};
+use super::world::{World, at, job, log_settings, numbers, plain, table_settings};
 use crate::stream::codec::{Entries, kind};
 use crate::stream::failure::{BEHIND, CANCELLED, DEADLINE, DIVERGED};
 use crate::stream::wire::{last_bytes, put_bytes, put_number};
@@ -110,8 +110,11 @@ fn a_client_that_goes_under_cancel_stops_the_worker_at_once() {
     world.wanted();
     let actions = world.table.leave(10, world.now);
     world.did(actions);
-    let at = Position { tokens: 2, bytes: 3 };
-    assert_eq!(world.wanted(), [Action::Abandon(job(1), 1, at), Action::Finish(job(1))]);
+    let place = Position { tokens: 2, bytes: 3 };
+    assert_eq!(
+        world.wanted(),
+        [Action::Abandon(job(1), 1, place), Action::Finish(job(1))]
+    );
     world.pump();
     assert_eq!(world.worker, [Action::Cancel(job(1), 1)]);
     assert!(
@@ -125,7 +128,7 @@ fn a_client_that_goes_under_detach_may_come_back_within_the_grace() {
     let mut world = running(DETACH);
     let actions = world.table.leave(10, 0);
     world.did(actions);
-    assert!(world.table.tick(4_000).is_empty());
+    assert!(world.tick_to(4_000).is_empty());
     world.say(1, 1, 0, &[(1, "on")], b"");
     world.now = 4_500;
     world.pump();
@@ -145,11 +148,11 @@ fn a_client_that_goes_under_detach_may_come_back_within_the_grace() {
     world.say(1, 1, 0, &[(4, "unread")], b"");
     world.now = 17_000;
     world.pump();
-    assert!(world.table.tick(18_999).is_empty());
-    let at = Position { tokens: 2, bytes: 3 };
+    assert!(world.tick_to(18_999).is_empty());
+    let place = Position { tokens: 2, bytes: 3 };
     assert_eq!(
-        world.table.tick(19_000)[1..],
-        [Action::Abandon(job(1), 1, at), Action::Finish(job(1))]
+        world.tick_to(19_000)[1..],
+        [Action::Abandon(job(1), 1, place), Action::Finish(job(1))]
     );
 }
 
@@ -160,7 +163,7 @@ fn a_client_that_goes_before_the_place_is_known_leaves_nothing_running() {
     world.join(1, 10);
     assert!(world.table.leave(10, 0).is_empty());
     assert!(!world.table.known(job(1)));
-    let actions = world.table.placed(job(1), 1, 1, b"", 5);
+    let actions = world.table.placed(&at(1, 1, 1, b""), 5);
     assert_eq!(
         actions,
         [Action::Abandon(job(1), 1, Position::default()), Action::Finish(job(1))]
@@ -171,7 +174,7 @@ fn a_client_that_goes_before_the_place_is_known_leaves_nothing_running() {
 #[test]
 fn the_deadline_ends_a_job_and_its_worker() {
     let mut world = running(DETACH);
-    let actions = world.table.tick(1_000_000);
+    let actions = world.tick_to(1_000_000);
     world.did(actions);
     world.pump();
     assert_eq!(world.readers[&10].failed, [DEADLINE.serialize()]);
@@ -191,24 +194,39 @@ fn silence_is_told_once_and_progress_that_moves_is_none() {
         world.now = now;
         world.logs.progress(job(1), 1, &progress(step));
         world.pump();
-        assert!(world.table.tick(now + 1_000).is_empty(), "at {now}");
+        assert!(world.tick_to(now + 1_000).is_empty(), "at {now}");
     }
     for now in (80_000..104_000).step_by(4_000) {
         world.now = now;
         world.logs.progress(job(1), 1, &progress(19));
         world.pump();
-        assert!(world.table.tick(now).is_empty(), "at {now}");
+        assert!(world.tick_to(now).is_empty(), "at {now}");
     }
     world.now = 106_000;
     world.logs.progress(job(1), 1, &progress(19));
     world.pump();
     assert_eq!(
-        world.table.tick(106_001),
+        world.tick_to(106_001),
         [Action::Silent(job(1), 1)],
         "a number that stands still is silence"
     );
-    assert!(world.table.tick(200_000).is_empty(), "said once");
+    assert!(world.tick_to(200_000).is_empty(), "said once");
     assert_eq!(world.table.fail(job(1), b"lost").len(), 4);
+}
+
+#[test]
+fn a_process_that_stood_still_hears_no_silence_in_that() {
+    let mut world = running(DETACH);
+    world.tick_to(4_900);
+    assert!(world.freeze_to(60_000).is_empty(), "the gap counts as 50 ms");
+    assert!(world.tick_to(60_040).is_empty());
+    assert_eq!(world.tick_to(60_100), [Action::Silent(job(1), 1)]);
+    world.logs.link_lost(1);
+    world.tick_to(60_200);
+    world.freeze_to(90_000);
+    assert!(world.worker.is_empty(), "its worker stood still with it");
+    world.tick_to(91_500);
+    assert_eq!(world.worker, [Action::Cancel(job(1), 1)]);
 }
 
 #[test]
@@ -216,7 +234,7 @@ fn a_lost_link_leaves_other_links_alone() {
     let mut world = running(DETACH);
     world.open(2, DETACH);
     let here = world.link;
-    let _ = world.table.placed(job(2), 1, 99, b"", 0);
+    let _ = world.table.placed(&at(2, 1, 99, b""), 0);
     let actions = world.table.link_lost(here);
     assert_eq!(actions, [Action::Silent(job(1), 1)]);
     assert!(world.table.pull(99).is_some());
@@ -246,7 +264,7 @@ fn what_comes_late_for_a_lost_link_is_dropped_or_told() {
     let mut world = World::new(table_settings(), log_settings());
     world.open(1, DETACH);
     let _ = world.table.link_lost(1);
-    assert_eq!(world.table.placed(job(1), 1, 1, b"", 0), [Action::Silent(job(1), 1)]);
+    assert_eq!(world.table.placed(&at(1, 1, 1, b""), 0), [Action::Silent(job(1), 1)]);
     let outcome = crate::stream::codec::Head::plain(job(1), 1, kind::OUTCOME);
     assert!(world.table.send(1, outcome, b"").is_empty() && world.table.pull(1).is_none());
     world.logs.link_lost(1);
@@ -326,11 +344,11 @@ fn a_failure_comes_after_what_was_accepted() {
     world.say(1, 1, 0, &[(1, "so far")], b"");
     let _ = world.logs.fail(job(1), 1, b"engine", 0);
     world.pump();
-    let at = Position::default();
+    let place = Position::default();
     assert!(
         world
             .wanted()
-            .contains(&Action::Fail(job(1), 1, at, b"engine".to_vec()))
+            .contains(&Action::Fail(job(1), 1, place, b"engine".to_vec()))
     );
     world.take_all();
     assert_eq!(
@@ -399,8 +417,8 @@ fn a_reading_gateway_detaches_and_abandons_nothing() {
     };
     let mut reading = crate::stream::StreamTable::new(table_settings());
     reading.open(&open, 0).expect("not open");
-    let _ = reading.join(job(1), 50, b"", b"").expect("free");
-    let _ = reading.placed(job(1), 1, 8, b"", 0);
+    let _ = reading.join(job(1), &plain(50)).expect("free");
+    let _ = reading.placed(&at(1, 1, 8, b""), 0);
     let attach = reading.pull(8).expect("an attach").to_vec();
     assert!(reading.pull(8).is_none());
     let actions = world.logs.frame(8, &attach).expect("well-formed");
@@ -430,7 +448,7 @@ fn a_reading_gateway_ends_with_the_outcome_that_is_written() {
         };
         world.table.open(&open, 0).expect("not open");
         world.join(1, 10);
-        let _ = world.table.placed(job(1), 1, 1, b"", 0);
+        let _ = world.table.placed(&at(1, 1, 1, b""), 0);
         let _ = world.table.pull(1).expect("an attach");
         let who = Opening {
             job: job(1),
@@ -439,8 +457,9 @@ fn a_reading_gateway_ends_with_the_outcome_that_is_written() {
             tenant: "acme",
             credit_bytes: 1_000,
             position: Position::default(),
+            chain_state: b"",
         };
-        let _ = world.logs.start(&who, 1_000, &[]).expect("new");
+        let _ = world.logs.start(&who, 1_000).expect("new");
         world.say(1, 1, 0, &[(5, "Hello")], b"");
         world.end(1, 1);
         world.pump();

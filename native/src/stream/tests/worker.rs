@@ -97,9 +97,10 @@ fn jobs_take_turns_in_a_frame() {
 fn an_attempt_goes_on_unread_for_its_grace() {
     let mut world = running(DETACH);
     world.logs.link_lost(1);
-    assert!(world.logs.tick(0).is_empty());
+    world.tick_to(1);
     world.say(1, 1, 0, &[(1, "unread")], b"");
-    assert!(world.logs.tick(999).is_empty());
+    world.tick_to(999);
+    assert!(world.worker.is_empty());
     let back = Opening {
         job: job(1),
         epoch: 1,
@@ -107,18 +108,21 @@ fn an_attempt_goes_on_unread_for_its_grace() {
         tenant: "acme",
         credit_bytes: 1_000,
         position: Position::default(),
+        chain_state: b"",
     };
     assert_eq!(world.logs.attach(&back), [Action::Link(5)]);
     assert!(world.logs.pull(5).is_some(), "it is replayed");
     world.logs.link_lost(5);
-    assert!(world.logs.tick(2_000).is_empty());
-    assert_eq!(world.logs.tick(3_000), [Action::Cancel(job(1), 1)]);
-    assert!(world.logs.tick(9_000).is_empty(), "said once");
+    world.tick_to(1_900);
+    assert!(world.worker.is_empty());
+    world.tick_to(9_000);
+    assert_eq!(world.worker, [Action::Cancel(job(1), 1)], "said once");
 }
 
 #[test]
 fn another_tenant_or_place_is_refused() {
     let mut world = running(DETACH);
+    world.say(1, 1, 0, &[(1, "two")], b"");
     let mut who = Opening {
         job: job(1),
         epoch: 1,
@@ -126,6 +130,7 @@ fn another_tenant_or_place_is_refused() {
         tenant: "other",
         credit_bytes: 1_000,
         position: Position::default(),
+        chain_state: b"",
     };
     let mut refusal = |who: &Opening<'_>| {
         let _ = world.logs.attach(who);
@@ -135,7 +140,7 @@ fn another_tenant_or_place_is_refused() {
     };
     assert_eq!(refusal(&who), (kind::FAIL, UNKNOWN.serialize()));
     who.tenant = "acme";
-    who.position.tokens = 9;
+    (who.position.tokens, who.position.bytes) = (1, 1);
     assert_eq!(refusal(&who), (kind::FAIL, DIVERGED.serialize()));
 }
 

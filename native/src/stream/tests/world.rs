@@ -2,7 +2,8 @@
 
 use crate::stream::wire::{Fields, Value, first_two, last_bytes, put_bytes, put_number};
 use crate::stream::{
-    Action, Actions, ChunkLogs, JobId, LogSettings, OpenJob, Opening, Piece, Position, StreamTable, TableSettings,
+    Action, Actions, ChunkLogs, JobId, Join, LogSettings, OpenJob, Opening, Piece, Placing, Position, Start,
+    StreamTable, TableSettings,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +17,8 @@ pub fn table_settings() -> TableSettings {
         silence_ms: 5_000,
         stall_ms: 30_000,
         body_bytes_max: 16_777_216,
+        continuation: true,
+        hold_failed: false,
     }
 }
 
@@ -32,6 +35,28 @@ pub fn log_settings() -> LogSettings {
 /// Id of a test's job.
 pub fn job(number: u8) -> JobId {
     [number; 16]
+}
+
+/// A placing without a continuity.
+pub fn at(number: u8, epoch: u32, link: u64, body: &[u8]) -> Placing<'_> {
+    Placing {
+        job: job(number),
+        epoch,
+        link,
+        body,
+        continuity: 0,
+    }
+}
+
+/// A reader from position 0 on.
+pub fn plain(reader: u64) -> Join<'static> {
+    Join {
+        reader,
+        stamp: b"",
+        first: b"",
+        start: Start::default(),
+        continuation: true,
+    }
 }
 
 /// What a reader has got.
@@ -67,6 +92,7 @@ pub struct World {
     pub gateway: Vec<Action>,
     /// What the worker wanted, but for links.
     pub worker: Vec<Action>,
+    ticked: u64,
     up: VecDeque<Vec<u8>>,
     down: VecDeque<Vec<u8>>,
 }
@@ -82,6 +108,7 @@ impl World {
             readers: BTreeMap::new(),
             gateway: Vec::new(),
             worker: Vec::new(),
+            ticked: 0,
             up: VecDeque::new(),
             down: VecDeque::new(),
         }
@@ -101,13 +128,26 @@ impl World {
 
     /// A reader joins.
     pub fn join(&mut self, number: u8, reader: u64) {
+        self.join_at(number, reader, Start::default());
+    }
+
+    /// A reader joins at a place.
+    pub fn join_at(&mut self, number: u8, reader: u64, start: Start) {
         let mut first = Vec::new();
         put_bytes(&mut first, 17, b"");
-        self.readers.insert(reader, Got::default());
-        let actions = self
-            .table
-            .join(job(number), reader, b"\x0a\x01c", &first)
-            .expect("free");
+        let got = Got {
+            bytes: start.position.bytes,
+            ..Got::default()
+        };
+        self.readers.insert(reader, got);
+        let join = Join {
+            reader,
+            stamp: b"\x0a\x01c",
+            first: &first,
+            start,
+            continuation: true,
+        };
+        let actions = self.table.join(job(number), &join).expect("free");
         self.did(actions);
     }
 
@@ -115,8 +155,31 @@ impl World {
     pub fn place(&mut self, number: u8, epoch: u32, request: usize) {
         let mut body = Vec::new();
         put_bytes(&mut body, 1, &vec![7; request]);
-        let actions = self.table.placed(job(number), epoch, self.link, &body, self.now);
+        let actions = self.table.placed(&at(number, epoch, self.link, &body), self.now);
         self.did(actions);
+    }
+
+    /// Time passes at both ends, tick by tick; what the gateway wants.
+    pub fn tick_to(&mut self, now: u64) -> Actions {
+        let mut actions = Vec::new();
+        while self.ticked < now {
+            self.ticked = now.min(self.ticked + 500);
+            actions.extend(self.table.tick(self.ticked));
+            let wanted = self.logs.tick(self.ticked);
+            self.worker
+                .extend(wanted.into_iter().filter(|action| !matches!(action, Action::Link(_))));
+        }
+        self.now = now;
+        actions
+    }
+
+    /// Both ends stand still until `now`, then tick once; what the gateway wants.
+    pub fn freeze_to(&mut self, now: u64) -> Actions {
+        (self.now, self.ticked) = (now, now);
+        let wanted = self.logs.tick(now);
+        self.worker
+            .extend(wanted.into_iter().filter(|action| !matches!(action, Action::Link(_))));
+        self.table.tick(now)
     }
 
     /// Take note of what the gateway wants.
@@ -183,7 +246,6 @@ impl World {
             };
             let (tokens, bytes) = first_two(last_bytes(&body[..], 3).expect("position")).expect("position");
             let credit = numbers(body, 5);
-            let state = self.table.look(*job).map_or(Vec::new(), |(_, _, chain)| chain.state());
             let position = Position { tokens, bytes };
             let who = Opening {
                 job: *job,
@@ -192,9 +254,9 @@ impl World {
                 tenant: "acme",
                 credit_bytes: credit as u32,
                 position,
+                chain_state: last_bytes(&body[..], 10).expect("chain"),
             };
-            let state = if tokens == 0 { Vec::new() } else { state };
-            let actions = self.logs.start(&who, 1_000, &state).expect("the chain fits");
+            let actions = self.logs.start(&who, 1_000).expect("the chain fits");
             self.worker
                 .extend(actions.into_iter().filter(|action| !matches!(action, Action::Link(_))));
             started.push((*job, *epoch, position));
