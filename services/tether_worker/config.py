@@ -1,11 +1,12 @@
 """Settings of the worker."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tether.config import ServiceConfig
+from tether.config import ServiceConfig, is_loopback, split_address
+from tether_worker.fault import read_faults
 
 
 class Config(ServiceConfig):
@@ -19,6 +20,7 @@ class Config(ServiceConfig):
         tenant_jobs_max: jobs of one tenant in hand; 0 for no bound of its own.
         threads: threads of one engine.
         simulated_token_ms: time between two tokens of a simulated sequence.
+        simulate_faults: test setting of a simulated engine: faults on order, such as `poison_text=BOOM,fail_rate=0.01`.
         gpu_class: class of its GPU, or `cpu`.
         latency_hops: network distance class.
         log_bytes_max: bytes kept of one answer for readers that come late.
@@ -39,6 +41,7 @@ class Config(ServiceConfig):
     tenant_jobs_max: int = Field(0, ge=0, le=65_536)
     threads: int = Field(1, ge=1, le=256)  # small models lose by more
     simulated_token_ms: float = Field(20.0, ge=0, le=10_000)
+    simulate_faults: str = Field("", max_length=1_024)
     gpu_class: str = Field("cpu", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
     latency_hops: int = Field(0, ge=0, le=255)
     log_bytes_max: int = Field(8_388_608, ge=65_536, le=268_435_456)  # two million tokens of text
@@ -50,3 +53,12 @@ class Config(ServiceConfig):
     keys_file: Path | None = None
     insecure_no_key: bool = False
     model_folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _faults_are_for_tests(self) -> Self:
+        """Faults need an engine that is simulated, and a worker that nobody else can reach."""
+        read_faults(self.simulate_faults)
+        host, _ = split_address(self.listen)
+        if self.simulate_faults and not (self.engine == "simulated" and is_loopback(host)):
+            raise ValueError("simulate_faults is for a simulated engine on loopback")
+        return self

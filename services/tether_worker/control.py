@@ -17,6 +17,11 @@ from tether_worker.machine import LogMachine
 _log = structlog.get_logger("tether.worker")
 
 
+def is_orchestrator(link: LinkEnd) -> bool:
+    """Whether an orchestrator speaks for itself on a link, and not for a gateway."""
+    return Role.ORCHESTRATOR in link.peer.roles and not link.peer.via
+
+
 class ControlLinks:
     """A worker's links to its orchestrators.
 
@@ -48,7 +53,7 @@ class ControlLinks:
 
     def up(self, link: LinkEnd) -> None:
         """A link stands."""
-        if Role.ORCHESTRATOR in link.peer.roles:
+        if is_orchestrator(link):
             self._standing[link.number] = link
 
     def down(self, link: LinkEnd) -> None:

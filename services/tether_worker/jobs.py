@@ -13,12 +13,12 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from tether.errors import Reason, TetherError
-from tether.identity import Role
 from tether.link import to_failure
 from tether.observe import attribute
 from tether.observe.trace import parse
 from tether.v1 import link_pb2
 from tether_worker import metrics
+from tether_worker.control import is_orchestrator
 from tether_worker.ending import extra_fields
 from tether_worker.ends import Ends
 from tether_worker.engine.runtime import Emitted, Finish
@@ -110,7 +110,7 @@ class JobTable:
         Whoever writes an outcome has decided the job: what still runs of it here stops, also when its driver is dead.
         """
         end = self._parts.book.get(link)
-        known = end is not None and Role.ORCHESTRATOR in end.peer.roles
+        known = end is not None and is_orchestrator(end)
         if not known and link not in (self._parts.committer.driver(job, epoch), self._driver(job, epoch)):
             return
         try:
@@ -145,6 +145,8 @@ class JobTable:
                 if run.extra:
                     extra += run.take_extra()
                 pieces.append((job, epoch, choice, piece.token_ids, piece.text_lengths, piece.text, extra))
+            elif piece.payload:
+                self._append_payload(run, choice, piece.payload)
             if piece.finish is not None:
                 ends.append((run, choice, piece))
         if pieces:
@@ -161,6 +163,8 @@ class JobTable:
         for name in self._gate.waiting:
             self._waited(self._runs[cast("_Name", name)], time.monotonic())
         for run in self._runs.values():
+            if run.held and self._logs.wanted(*run.name):
+                self._hold(run, held=False)
             if now - run.told_ms >= PROGRESS_MS:
                 run.told_ms = now
                 body = run.progress()
@@ -228,19 +232,39 @@ class JobTable:
     def _append(self, pieces: list[Any], now: int) -> None:
         try:
             self._act(self._logs.append(pieces, now))
-        except ValueError as fault:  # an engine gave lengths that do not add up: find it and fail it alone
-            _log.error("a piece does not add up", error=str(fault))
+        except ValueError:  # an engine gave lengths that do not add up: find it and fail it alone
             for piece in pieces:
                 self._append_one(piece, now)
+
+    def _append_payload(self, run: Run, choice: int, payload: bytes) -> None:
+        """A large output that nobody takes pauses its slot; see `tick`."""
+        try:
+            self._act(self._logs.append_payload(*run.name, choice, payload, self._now()))
+        except ValueError as fault:
+            self._spoiled(run, str(fault))
+            return
+        self._hold(run, held=not self._logs.wanted(*run.name))
+
+    def _hold(self, run: Run, *, held: bool) -> None:
+        if run.held != held:
+            run.held = held
+            for submission in run.submissions:
+                run.served.engine.hold(submission.job.key, held=held)
+
+    def _spoiled(self, run: Run, why: str) -> None:
+        """The engine gave what no log takes."""
+        _log.error("a piece does not fit", job=run.name[0].hex(), error=why)
+        run.cancel()
+        self._forget(run.name)
+        self._ends.fail(run, TetherError(Reason.ENGINE_FAILED, "the engine gave a piece that does not add up"))
 
     def _append_one(self, piece: Any, now: int) -> None:  # noqa: ANN401 - as ChunkLogs.append takes it
         try:
             self._act(self._logs.append([piece], now))
-        except ValueError:
-            run = self._forget((piece[0], piece[1]))
+        except ValueError as fault:
+            run = self._runs.get((piece[0], piece[1]))
             if run is not None:
-                run.cancel()
-                self._ends.fail(run, TetherError(Reason.ENGINE_FAILED, "the engine gave a piece that does not add up"))
+                self._spoiled(run, str(fault))
 
     def _start(self, link: int, job: bytes, epoch: int, body: bytes) -> None:
         known = self._logs.known(job, epoch)

@@ -48,6 +48,7 @@ class Run:
         told_ms: when readers last heard of it, monotonic.
         span: of the attempt.
         extra: serialized `Infer.Chunk` fields that its next piece carries.
+        held: whether its output waits for readers.
         fate: what decides its end but for the engine.
     """
 
@@ -63,6 +64,7 @@ class Run:
     told_ms: int = 0
     span: Span | None = None
     extra: bytes = b""
+    held: bool = False
     fate: Fate = Fate.OPEN
 
     def __post_init__(self) -> None:

@@ -27,11 +27,10 @@ from tether_worker.config import Config
 from tether_worker.ending import finish_of, logprobs_of
 from tether_worker.engine.execution import Submission
 from tether_worker.engine.runtime import Emitted, Finish, ModelRuntime
-from tether_worker.engine.simulated import SimulatedRuntime
 from tether_worker.model import ModelName, ModelTable, Served
 from tether_worker.prompt import to_jobs
 from tether_worker.start import TIMEOUT_S_MAX
-from tether_worker.supply import Supply
+from tether_worker.supply import Supply, simulated
 
 SERVICE = "tether.v1.InferenceService"
 KEYS_BYTES_MAX = 1 << 20  # thousands of keys
@@ -224,7 +223,7 @@ def _runtime(config: Config) -> tuple[ModelName, ModelRuntime]:
     called, _, version = (config.models[0] if config.models else folder.name if folder else "simulated").partition(":")
     name = ModelName(called, version or _VERSION, bytes(32))
     if config.engine == "simulated":
-        return name, SimulatedRuntime(slots=config.slots, token_ms=config.simulated_token_ms)
+        return name, simulated(config)
     if folder is None:
         raise TetherError(Reason.INVALID_FIELD, "A standalone worker needs --model-folder.", field="model_folder")
     from tether_worker.onnx import open_folder  # noqa: PLC0415 - a simulated worker needs no onnxruntime

@@ -93,26 +93,22 @@ class StartReader:
         except DecodeError as fault:
             raise TetherError(Reason.MALFORMED, "a START is malformed") from fault
         ticket, allowed = read_ticket(start.ticket)
-        self._check(ticket, allowed, self._facts(link, job, epoch, start.request, allowed), known=known)
+        self._check(ticket, allowed, self._facts(link, job, epoch, start.request), known=known)
         handed = Handed() if known else read_handed(start, epoch, allowed.driver_id)
         return Asked(start, allowed, request, handed)
 
-    def _facts(self, link: int, job: bytes, epoch: int, request: bytes, ticket: TicketBody) -> Start:
-        me = self.identity
+    def _facts(self, link: int, job: bytes, epoch: int, request: bytes) -> Start:
+        me, end = self.identity, self.book.get(link)
         return Start(
             job=job,
             epoch=epoch,
             request_hash=lambda tenant: _native.request_hash(request, tenant),
-            driver_id=self._driver_id(link, ticket),
+            driver_id=end.peer.node_id if end is not None else "",
             worker_id=me.node_id,
             incarnation=me.incarnation,
             network_id=me.network_id,
+            relayed=end is not None and end.peer.via != "",
         )
-
-    def _driver_id(self, link: int, _ticket: TicketBody) -> str:
-        """Who starts on this link."""
-        end = self.book.get(link)
-        return "" if end is None else end.peer.node_id
 
     def _check(self, ticket: Ticket, body: TicketBody, facts: Start, *, known: bool) -> None:
         now_ms = self.wall_ms()

@@ -16,6 +16,8 @@ from tether_worker.config import Config
 from tether_worker.engine.execution import ExecutionEngine, OnStep
 from tether_worker.engine.runtime import ModelRuntime
 from tether_worker.engine.simulated import SimulatedRuntime
+from tether_worker.fault import read_faults
+from tether_worker.faulty import FaultyRuntime
 from tether_worker.model import Loading, ModelName, ModelTable, Served
 
 RETRY_S = 5.0  # a registry or store that was away is asked again soon (a guess)
@@ -39,9 +41,17 @@ class SimulatedOpener:
 
     async def open(self, model: registry_pb2.Model) -> tuple[ModelRuntime, int]:
         """A `SimulatedRuntime`."""
-        config = self._config
-        context = model.context_tokens or 4_096
-        return SimulatedRuntime(slots=config.slots, token_ms=config.simulated_token_ms, context_tokens_max=context), 0
+        return simulated(self._config, model.context_tokens or 4_096), 0
+
+
+def simulated(config: Config, context_tokens_max: int = 4_096) -> SimulatedRuntime:
+    """A paced engine as the settings say, with the faults that they order."""
+    return FaultyRuntime(
+        read_faults(config.simulate_faults),
+        slots=config.slots,
+        token_ms=config.simulated_token_ms,
+        context_tokens_max=context_tokens_max,
+    )
 
 
 def wanted(models: Iterable[registry_pb2.Model], config: Config) -> dict[ModelName, registry_pb2.Model]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from tether.errors import Reason, TetherError
-from tether.v1 import placement_pb2
+from tether.v1 import infer_pb2, placement_pb2
 
 SKEW_S = 30  # honest wall clocks may differ by so much (overlay.md §2)
 REMEMBERED_MAX = 65_536  # tickets of 120 s at 500 starts a second
@@ -30,6 +30,7 @@ class Start:
         worker_id: this worker.
         incarnation: its present life.
         network_id: its network.
+        relayed: whether an orchestrator relays the link.
     """
 
     job: bytes
@@ -39,6 +40,7 @@ class Start:
     worker_id: str
     incarnation: int
     network_id: bytes
+    relayed: bool = False
 
 
 def read_ticket(raw: bytes) -> tuple[Ticket, TicketBody]:
@@ -68,6 +70,7 @@ def check_ticket(body: TicketBody, start: Start, now_ms: int) -> None:
         "epoch": body.epoch != start.epoch or body.epoch < 1,
         "worker": body.worker_id != start.worker_id,
         "worker's life": body.worker_incarnation != start.incarnation,
+        "path": start.relayed and body.path != infer_pb2.Infer.PATH_RELAY,
         "driver": body.driver_id != start.driver_id,
         "time": not -SKEW_S <= age_s <= body.valid_s + SKEW_S,
     }

@@ -43,7 +43,7 @@ ENDS = frozenset({END})
 
 
 @dataclass(slots=True)
-class _Paced:
+class Paced:
     """A sequence and the time of its next piece."""
 
     sequence: RunningSequence
@@ -75,7 +75,7 @@ class SimulatedRuntime:
         self._slots, self._context = slots, context_tokens_max
         self._token_s, self._chunk_s = token_ms / 1000, chunk_ms / 1000
         self._clock, self._pause = clock, pause
-        self._running: dict[int, _Paced] = {}
+        self._running: dict[int, Paced] = {}
         self._grammars: GrammarBook | None = None
 
     @property
@@ -125,7 +125,7 @@ class SimulatedRuntime:
         prompt = (0,) * prompt_tokens(job.prompt)
         sequence = RunningSequence(slot, job, prompt, CHUNK_TOKENS, self._context)
         sequence.replay(VOCABULARY, ENDS)
-        self._running[slot] = _Paced(sequence, self._clock() + self._chunk_s)
+        self._running[slot] = Paced(sequence, self._clock() + self._chunk_s)
         return Opened(slot, len(prompt), sequence.position)
 
     def replay(self, job: GenerationJob) -> Replayed:
@@ -171,7 +171,7 @@ class SimulatedRuntime:
             return after_s
         return (math.floor(after_s / self._token_s + BEAT_SLACK) + 1) * self._token_s
 
-    def _advance(self, paced: _Paced) -> list[Emitted]:
+    def _advance(self, paced: Paced) -> list[Emitted]:
         sequence = paced.sequence
         if sequence.reading():
             sequence.fed += len(sequence.plan.popleft())

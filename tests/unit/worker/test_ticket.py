@@ -1,9 +1,11 @@
 """Which starts a ticket allows."""
 
+from dataclasses import replace
+
 import pytest
 
 from tether.errors import Reason, TetherError
-from tether.v1 import placement_pb2
+from tether.v1 import infer_pb2, placement_pb2
 from tether_worker.ticket import Start, UsedTickets, check_ticket, read_ticket
 
 NOW_MS = 1_000_000_000
@@ -55,6 +57,14 @@ def test_ticket_for_something_else_is_refused(changed: dict[str, object], named:
         check_ticket(body(**changed), START, NOW_MS)
     assert raised.value.reason is Reason.TICKET_INVALID
     assert f"another {named}." in raised.value.message
+
+
+def test_relayed_start_needs_a_ticket_for_that_path() -> None:
+    relayed = replace(START, relayed=True)
+    check_ticket(body(path=infer_pb2.Infer.PATH_RELAY), relayed, NOW_MS)
+    for path in (infer_pb2.Infer.PATH_DIRECT, infer_pb2.Infer.PATH_UNSPECIFIED):
+        with pytest.raises(TetherError, match="another path"):
+            check_ticket(body(path=path), relayed, NOW_MS)
 
 
 def test_malformed_ticket_is_refused() -> None:
