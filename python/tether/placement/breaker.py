@@ -30,8 +30,9 @@ class BreakerSettings:
         error_share_max: share of failures that opens it.
         slow_share_max: share of slow jobs that opens it.
         slow_s_per_token: a job that took longer per token than this was slow.
+        in_row_max: failures in a row that open it, whatever went well before.
         pause_s: how long it stays open before the first probe; doubles with each failed probe.
-        pause_s_max: longest pause; also how long a probe may take.
+        pause_s_max: longest pause; also how long a probe may take before another one follows.
     """
 
     window_s: float = 10.0  # a guess: some hundred jobs of a busy model; bench/scheduling.py replaces it
@@ -39,8 +40,30 @@ class BreakerSettings:
     error_share_max: float = 0.5  # half: the other half still proves that retries elsewhere help
     slow_share_max: float = 0.8
     slow_s_per_token: float = 5.0  # slower than reading aloud by far
+    in_row_max: int = 10  # where a third fails by chance, so many in a row are one case in 60,000
     pause_s: float = 1.0
-    pause_s_max: float = 30.0
+    pause_s_max: float = 2.0  # what has healed takes jobs again within so much and one probe
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A breaker as people see it.
+
+    Attributes:
+        model: name of the model.
+        region: where.
+        circuit: where it stands.
+        error_rate: part of failures in its window, 0 to 1.
+        trips: times it opened.
+        why: why it opened last, or empty.
+    """
+
+    model: str
+    region: str
+    circuit: Circuit
+    error_rate: float
+    trips: int
+    why: str
 
 
 class Breaker:
@@ -58,6 +81,16 @@ class Breaker:
         self._state = Circuit.CLOSED
         self._pause_s = settings.pause_s
         self._until_s = now_s
+        self._in_row = 0
+        self._ended_s = now_s
+        self.trips = 0
+        self.why = ""
+
+    @property
+    def error_rate(self) -> float:
+        """Part of failures in its window, 0 to 1."""
+        outcomes, failures, _slow = self._sums()
+        return failures / outcomes if outcomes else 0.0
 
     def __repr__(self) -> str:
         return f"Breaker({self._state.value}, {self._halves})"
@@ -87,31 +120,46 @@ class Breaker:
             now_s: monotonic time.
         """
         slow = s_per_token > self._settings.slow_s_per_token
+        recent = now_s - self._ended_s < self._settings.window_s
+        self._in_row = (self._in_row if recent else 0) + 1 if failed else 0
+        self._ended_s = now_s
         if self._state is Circuit.HALF_OPEN:
             self._judge_probe(bad=failed or slow, now_s=now_s)
             return
         self._rotate(now_s)
         half = self._halves[1]
         half[0], half[1], half[2] = half[0] + 1, half[1] + failed, half[2] + slow
-        if self._state is Circuit.CLOSED and self._is_bad():
+        why = self._why() if self._state is Circuit.CLOSED else ""
+        if why:
             self._open(self._settings.pause_s, now_s)
+            self.trips, self.why = self.trips + 1, why
 
     def _judge_probe(self, *, bad: bool, now_s: float) -> None:
         if bad:
             self._open(min(self._pause_s * 2, self._settings.pause_s_max), now_s)
             return
+        self._in_row = 0
         self._state = Circuit.CLOSED
         self._halves = [[0, 0, 0], [0, 0, 0]]
 
     def _open(self, pause_s: float, now_s: float) -> None:
         self._state, self._pause_s, self._until_s = Circuit.OPEN, pause_s, now_s + pause_s
 
-    def _is_bad(self) -> bool:
-        outcomes, failures, slow = (before + now for before, now in zip(*self._halves, strict=True))
+    def _why(self) -> str:
+        """Why it must open, or empty."""
         settings = self._settings
+        if self._in_row >= settings.in_row_max:
+            return f"{self._in_row} failures in a row"
+        outcomes, failures, slow = self._sums()
         if outcomes < settings.samples_min:
-            return False
-        return bool(failures >= settings.error_share_max * outcomes or slow >= settings.slow_share_max * outcomes)
+            return ""
+        if failures >= settings.error_share_max * outcomes:
+            return f"{failures} of {outcomes} failed"
+        return f"{slow} of {outcomes} were slow" if slow >= settings.slow_share_max * outcomes else ""
+
+    def _sums(self) -> tuple[int, int, int]:
+        outcomes, failures, slow = (before + now for before, now in zip(*self._halves, strict=True))
+        return outcomes, failures, slow
 
     def _rotate(self, now_s: float) -> None:
         half_s = self._settings.window_s / 2
@@ -151,10 +199,18 @@ class Breakers:
         (self._tripped.discard if after is Circuit.CLOSED else self._tripped.add)(key)
         return after if after is not before else None
 
+    def all(self, now_s: float) -> list[Standing]:
+        """Every breaker that has seen anything, by model and region."""
+        return [
+            Standing(model, region, one.circuit(now_s), one.error_rate, one.trips, one.why)
+            for (model, region), one in sorted(self._by_key.items())
+        ]
+
     def _at(self, key: tuple[str, str], now_s: float) -> Breaker:
         breaker = self._by_key.get(key)
         if breaker is None:
             if len(self._by_key) >= _BREAKERS_MAX:
                 self._tripped.discard(self._by_key.popitem(last=False)[0])
             breaker = self._by_key[key] = Breaker(self._settings, now_s)
+        self._by_key.move_to_end(key)
         return breaker

@@ -25,12 +25,14 @@ class Resolved:
         model: the version that runs.
         limit_tokens: the most it can use.
         decision: what policy says of it.
+        sent: the header as it was sent, where policy names what may run in its place; else None.
     """
 
     header: Header
     model: Model
     limit_tokens: int
     decision: Decision = NO_RULES
+    sent: Header | None = None
 
     @property
     def priority(self) -> int:
@@ -49,12 +51,16 @@ def resolve(header: Header, model: Model, decision: Decision = NO_RULES) -> Reso
     Returns:
         The request as it runs; its seed stays open.
     """
+    sent = None
+    if decision.degrade:
+        sent = Header()
+        sent.CopyFrom(header)
     merged = parameters(header.parameters, model)
     header.version = model.version
     header.parameters.CopyFrom(merged)
     header.path = Infer.Path.ValueType(policy.path(header.path, decision))
     header.ClearField("prefix_hashes")
-    return Resolved(header, model, limit(header, merged), decision)
+    return Resolved(header, model, limit(header, merged), decision, sent)
 
 
 def parameters(sent: Infer.Parameters, model: Model) -> Infer.Parameters:
