@@ -18,7 +18,9 @@ class Config(ServiceConfig):
         slots: sequences that run together, per model.
         queue_max: jobs that may wait for a slot, per model; placement keeps the rest.
         tenant_jobs_max: jobs of one tenant in hand; 0 for no bound of its own.
-        threads: threads of one engine.
+        threads: threads of one engine; part of its fingerprint.
+        prefill_chunk: tokens of one piece of a prompt, in place of the model's own; part of the fingerprint, so that
+            workers that differ in it go on with each other's answers as COHERENT. 0 is the model's own.
         simulated_token_ms: time between two tokens of a simulated sequence.
         simulate_faults: test setting of a simulated engine: faults on order, such as `poison_text=BOOM,fail_rate=0.01`.
         gpu_class: class of its GPU, or `cpu`.
@@ -40,6 +42,7 @@ class Config(ServiceConfig):
     queue_max: int = Field(8, ge=0, le=65_536)  # one more batch: enough to never idle between a report and a start
     tenant_jobs_max: int = Field(0, ge=0, le=65_536)
     threads: int = Field(1, ge=1, le=256)  # small models lose by more
+    prefill_chunk: int = Field(0, ge=0, le=4_096)
     simulated_token_ms: float = Field(20.0, ge=0, le=10_000)
     simulate_faults: str = Field("", max_length=1_024)
     gpu_class: str = Field("cpu", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")

@@ -62,7 +62,8 @@ class JobTable:
         return len(self._runs)
 
     def __repr__(self) -> str:
-        return f"JobTable({len(self._runs)} running, {self._parts.quota!r}, {self._parts.committer!r})"
+        parts = self._parts
+        return f"JobTable({len(self._runs)} running, {self._gate!r}, {parts.quota!r}, {parts.committer!r})"
 
     # links → table
 
@@ -337,20 +338,11 @@ class JobTable:
                 self._ends.fail(run, error)
 
     def _open_log(self, link: int, asked: Asked, run: Run) -> None:
-        """Begin the attempt's log with what was handed over, so that anyone may read it from 0; the driver goes on."""
-        if not run.begun.pieces:
-            self._act(self._log_start(link, asked))
-            return
-        self._logs_from_zero(link, asked)
-        self._act(self._logs.append([(*run.name, *piece, b"") for piece in run.begun.pieces], self._now()))
+        """Begin the attempt's log, with what was handed over at its head, so that anyone may read it from 0."""
         self._act(self._log_start(link, asked))
-
-    def _logs_from_zero(self, link: int, asked: Asked) -> None:
-        whole = link_pb2.Link.Start()
-        whole.CopyFrom(asked.start)
-        whole.ClearField("position")
-        whole.ClearField("chain_state")
-        self._act(self._log_start(link, Asked(whole, asked.ticket, asked.request, asked.handed)))
+        if run.begun.pieces:
+            pieces = [(*run.name, *piece, b"") for piece in run.begun.pieces]
+            self._act(self._logs.preload(*run.name, pieces, self._now()))
 
     def _log_start(self, link: int, asked: Asked) -> Sequence[tuple[Any, ...]]:
         start = asked.start

@@ -11,17 +11,20 @@ import structlog
 from tether.errors import Reason, TetherError
 from tether.v1 import registry_pb2
 from tether_worker.config import Config
+from tether_worker.engine.format import FORMAT as DECODER
+from tether_worker.engine.format import format_of
 from tether_worker.engine.onnx_decoder import OnnxDecoder
+from tether_worker.engine.onnx_tensor import OnnxTensors
 from tether_worker.engine.runtime import ModelRuntime
+from tether_worker.engine.tensor_format import FORMAT as TENSORS
 from tether_worker.loader.loader import ModelLoader
 
-DECODER = "onnx-decoder"
-EXPANSION = 4  # int8 on disk is f32 in memory
+EXPANSION = {DECODER: 4, TENSORS: 1}  # int8 on disk is f32 in memory
 _log = structlog.get_logger("tether.worker")
 
 
 class OnnxOpener:
-    """Opens decoders.
+    """Opens decoders and models of tensors.
 
     Args:
         config: settings.
@@ -39,7 +42,7 @@ class OnnxOpener:
         Raises:
             TetherError: what kept the loader or the engine.
         """
-        if model.format != DECODER:
+        if model.format not in EXPANSION:
             raise TetherError(Reason.UNSUPPORTED, f"This worker does not run the format {model.format}.")
         if not self._opened:
             await self._loader.open()
@@ -50,7 +53,7 @@ class OnnxOpener:
         except BaseException:
             self._loader.release(model.digest)
             raise
-        return runtime, model.total_bytes * EXPANSION
+        return runtime, model.total_bytes * EXPANSION[model.format]
 
     async def close(self) -> None:
         """End what is being fetched."""
@@ -58,5 +61,11 @@ class OnnxOpener:
 
 
 def open_folder(folder: Path, config: Config) -> ModelRuntime:
-    """The runtime of a decoder's folder; blocks while it loads and probes."""
-    return OnnxDecoder(folder, slots=config.slots, threads=config.threads)
+    """The runtime of a folder, by the format that it names; blocks while it loads and probes.
+
+    Raises:
+        TetherError: ARTIFACT_CORRUPT, ENGINE_FAILED.
+    """
+    if format_of(folder) == TENSORS:
+        return OnnxTensors(folder, slots=config.slots, threads=config.threads)
+    return OnnxDecoder(folder, slots=config.slots, threads=config.threads, chunk_tokens=config.prefill_chunk)

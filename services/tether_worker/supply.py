@@ -22,7 +22,7 @@ from tether_worker.model import Loading, ModelName, ModelTable, Served
 
 RETRY_S = 5.0  # a registry or store that was away is asked again soon (a guess)
 RETIRE_S = 60.0  # jobs of a model that is served no longer may end within
-FORMATS = frozenset({"onnx-decoder"})
+FORMATS = frozenset({"onnx-decoder", "onnx"})
 _log = structlog.get_logger("tether.worker")
 
 
