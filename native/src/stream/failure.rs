@@ -14,8 +14,8 @@ pub const DEADLINE: Failure = Failure(4, "DEADLINE", "the job's deadline has pas
 pub const CANCELLED: Failure = Failure(1, "JOB_CANCELLED", "the job was cancelled", false);
 /// The row has another outcome.
 pub const NOT_DONE: Failure = Failure(9, "JOB_FAILED", "the job ended with another outcome", false);
-/// Nothing is known of the job.
-pub const UNKNOWN: Failure = Failure(5, "JOB_UNKNOWN", "no such job runs here", false);
+/// Nothing is known of the job: its start may be on the way, or another attempt may run elsewhere.
+pub const UNKNOWN: Failure = Failure(5, "JOB_UNKNOWN", "no such job runs here", true);
 /// A position, a chain or a receipt does not fit what was accepted.
 pub const DIVERGED: Failure = Failure(
     10,

@@ -19,6 +19,7 @@ pub struct Placing<'a> {
     pub link: u64,
     pub body: &'a [u8],
     pub continuity: u32,
+    pub driver: Option<bool>,
 }
 
 impl StreamTable {
@@ -28,6 +29,8 @@ impl StreamTable {
         let Some((index, job)) = self.job(new.job) else {
             return actions;
         };
+        job.driver = new.driver.unwrap_or(job.driver);
+        job.driver = new.driver.unwrap_or(job.driver);
         let rival = job.rival.as_ref().is_some_and(|rival| rival.epoch == new.epoch);
         match (new.epoch == job.run.epoch, rival, new.epoch > job.newest()) {
             (true, _, _) if new.epoch > 0 => self.reattach(index, Side::Run, new, now_ms, &mut actions),

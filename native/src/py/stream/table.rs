@@ -70,7 +70,7 @@ impl StreamTable {
     }
 
     /// An attempt runs on a link.
-    #[pyo3(signature = (job, epoch, link, body, now_ms, *, continuity=0))]
+    #[pyo3(signature = (job, epoch, link, body, now_ms, *, continuity=0, driver=None))]
     #[allow(clippy::too_many_arguments, reason = "named arguments of Python")]
     fn placed<'py>(
         &mut self,
@@ -81,8 +81,9 @@ impl StreamTable {
         body: &[u8],
         now_ms: u64,
         continuity: u32,
+        driver: Option<bool>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let placing = placing(job, epoch, link, body, continuity)?;
+        let placing = placing(job, epoch, link, body, continuity, driver)?;
         to_python(py, self.inner.placed(&placing, now_ms))
     }
 
@@ -99,7 +100,7 @@ impl StreamTable {
         now_ms: u64,
         continuity: u32,
     ) -> PyResult<Bound<'py, PyList>> {
-        let placing = placing(job, epoch, link, body, continuity)?;
+        let placing = placing(job, epoch, link, body, continuity, None)?;
         to_python(py, self.inner.race(&placing, now_ms))
     }
 
@@ -258,12 +259,20 @@ impl StreamTable {
     }
 }
 
-fn placing<'a>(job: &[u8], epoch: u32, link: u64, body: &'a [u8], continuity: u32) -> PyResult<Placing<'a>> {
+fn placing<'a>(
+    job: &[u8],
+    epoch: u32,
+    link: u64,
+    body: &'a [u8],
+    continuity: u32,
+    driver: Option<bool>,
+) -> PyResult<Placing<'a>> {
     Ok(Placing {
         job: job_id(job)?,
         epoch,
         link,
         body,
         continuity,
+        driver,
     })
 }

@@ -45,6 +45,7 @@ pub fn at(number: u8, epoch: u32, link: u64, body: &[u8]) -> Placing<'_> {
         link,
         body,
         continuity: 0,
+        driver: None,
     }
 }
 
