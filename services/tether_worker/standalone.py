@@ -176,7 +176,7 @@ class _Answer:
             piece = await queue.get()
             if piece.error is not None:
                 raise piece.error
-            if piece.token_ids:
+            if piece.token_ids or piece.payload:
                 await self._piece(piece)
             if piece.finish is not None:
                 left, self._finish = left - 1, piece.finish
@@ -185,10 +185,13 @@ class _Answer:
     async def _piece(self, piece: Emitted) -> None:
         chunk = self._chunk()
         chunk.output_index = piece.key[2]  # type: ignore[index]
-        chunk.payload.text = piece.text.decode()
+        if piece.payload:
+            chunk.payload.MergeFromString(piece.payload)
+        else:
+            chunk.payload.text = piece.text.decode()
         chunk.logprobs.extend(logprobs_of(piece))
         self._tokens += len(piece.token_ids)
-        self._bytes += len(piece.text)
+        self._bytes += len(piece.text) + len(piece.payload)
         await self._write(chunk)
 
     async def _last(self) -> None:

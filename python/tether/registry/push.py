@@ -17,7 +17,7 @@ from tether.artifact.manifest import Limits, Signer, check_body, make_body, same
 from tether.artifact.remote import RemoteSource
 from tether.artifact.scan import Progress, open_file, scan
 from tether.errors import Reason, TetherError
-from tether.registry.decoder import FORMAT, read_facts
+from tether.registry.folder import read_facts
 from tether.rpc.status import from_rpc_error
 from tether.v1 import registry_pb2 as pb
 from tether.v1.registry_pb2_grpc import RegistryServiceStub
@@ -42,10 +42,10 @@ async def push(  # noqa: PLR0913  what a push is told, all by name
     tier: str = "",
     limits: Limits | None = None,
 ) -> pb.Model:
-    """Publish a decoder folder at a registry and return the version as published.
+    """Publish a folder at a registry and return the version as published.
 
     Args:
-        folder: as `make demo-model` writes it.
+        folder: of a decoder, as `make demo-model` writes it, or of a model of tensors.
         model_id: name to publish it by.
         version: MAJOR.MINOR; a version that is published never changes.
         channel: to the registry.
@@ -79,7 +79,7 @@ def list_folder(folder: Path, model_id: str, version: str, identity: Signer, lim
         TetherError: what is wrong with the folder.
     """
     facts = read_facts(folder, name.model(model_id), name.version(version))
-    body = make_body(facts, scan(folder, FORMAT, limits), identity.network_id, time.time())
+    body = make_body(facts, scan(folder, facts.format, limits), identity.network_id, time.time())
     check_body(body, limits)
     return body
 

@@ -348,12 +348,15 @@ class ExecutionEngine:
         """Keeps positions and progress up to date."""
         for piece in pieces:
             submission, count = self._running[piece.slot], len(piece.token_ids)
-            submission.position = Position(piece.start.tokens + count, piece.start.text_bytes + len(piece.text))
+            size = len(piece.text) + len(piece.payload)
+            submission.position = Position(piece.start.tokens + count, piece.start.text_bytes + size)
             self.stats.tokens_total += count
             limit = submission.job.sampling.max_tokens
             submission.progress = Progress(Phase.RUNNING, submission.position.tokens, limit)
             if piece.finish is not None:
                 del self._running[piece.slot]
+            elif piece.payload:
+                submission.progress = self.runtime.progress(piece.slot)
         for slot, submission in self._running.items():
             if submission.progress.phase is not Phase.RUNNING:
                 submission.progress = self.runtime.progress(slot)

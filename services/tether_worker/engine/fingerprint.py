@@ -33,6 +33,7 @@ class Fingerprint:
         adapters_applied: how adapters are applied.
         sampler: version of the sampling rule.
         probe: hash of the logits of a fixed prompt, hex.
+        chunk_tokens: where prompts are cut; 0 for engines without tokens.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Fingerprint:
     adapters_applied: str
     sampler: str
     probe: str
+    chunk_tokens: int = 0
 
     def digest(self) -> bytes:
         """SHA-256 over all fields, 32 bytes."""

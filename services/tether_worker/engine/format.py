@@ -7,7 +7,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,25 +160,39 @@ def parse_config(raw: Mapping[str, Any]) -> DecoderConfig:
         raise corrupt("config.json lacks a field or has one of the wrong type") from error
 
 
-def read_config(folder: Path) -> DecoderConfig:
-    """Reads `config.json`.
+def read_json(folder: Path) -> Mapping[str, Any]:
+    """Reads `config.json`, whatever its format.
 
     Raises:
         TetherError: ARTIFACT_CORRUPT.
     """
     try:
         raw = json.loads(read_limited(folder, "config.json", CONFIG_BYTES_MAX))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise corrupt("config.json is not JSON") from error
     if not isinstance(raw, dict):
         raise corrupt("config.json is not an object")
-    return parse_config(raw)
+    return raw
 
 
-def model_digest(folder: Path, config: DecoderConfig) -> str:
+def format_of(folder: Path) -> str:
+    """The format that a folder names; TetherError ARTIFACT_CORRUPT where it cannot be read."""
+    return str(read_json(folder).get("format"))
+
+
+def read_config(folder: Path) -> DecoderConfig:
+    """Reads `config.json`.
+
+    Raises:
+        TetherError: ARTIFACT_CORRUPT.
+    """
+    return parse_config(read_json(folder))
+
+
+def model_digest(folder: Path, files: Sequence[str]) -> str:
     """SHA-256, in hex, over names and contents of the files that decide what is computed."""
     digest = hashlib.sha256()
-    for name in config.files:
+    for name in files:
         with (folder / name).open("rb") as file:
             inner = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(f"{name}\n{inner}\n".encode())

@@ -47,6 +47,7 @@ class OnnxDecoder:
         slots: sequences that run together.
         provider: execution provider; anything but what was asked is refused.
         threads: threads inside one operator; part of the fingerprint.
+        chunk_tokens: where prompts are cut, in place of the folder's own; part of the fingerprint. 0 for the folder's.
         pause: sleeps for seconds; used only by folders that ask for a delay per step.
 
     Raises:
@@ -60,9 +61,11 @@ class OnnxDecoder:
         slots: int = SLOTS_DEFAULT,
         provider: str = CPU,
         threads: int = 1,
+        chunk_tokens: int = 0,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.config = read_config(folder)
+        config = read_config(folder)
+        self.config = replace(config, prefill_chunk_tokens=chunk_tokens or config.prefill_chunk_tokens)
         self.encoder = PromptEncoder.load(folder, self.config)
         self._session = DecoderSession(folder, self.config, slots, provider, threads)
         self._slots = slots
@@ -78,11 +81,12 @@ class OnnxDecoder:
             isa=this_isa(),
             threads=threads,
             precision=self.config.precision,
-            model=model_digest(folder, self.config),
+            model=model_digest(folder, self.config.files),
             adapters=(),
             adapters_applied="none",
             sampler=SAMPLER,
             probe=probe,
+            chunk_tokens=self.config.prefill_chunk_tokens,
         )
 
     @property

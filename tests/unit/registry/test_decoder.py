@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tether.errors import Reason, TetherError
-from tether.registry.decoder import read_facts
+from tether.registry.folder import read_facts
 from tether.testing.tiny_model import write_tiny_decoder
 from tether.v1.infer_pb2 import Infer
 
