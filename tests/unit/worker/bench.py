@@ -96,6 +96,7 @@ class Bench:
         )
         self.table = JobTable(parts)
         self.counter = 0
+        self.request = REQUEST
         self.link = self.link_of(self.gateway, Role.GATEWAY)
         self.reader = _native.FrameReader()
 
