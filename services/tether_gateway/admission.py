@@ -13,14 +13,19 @@ from google.protobuf.message import DecodeError
 
 from tether import _native, name, rules
 from tether.errors import Reason, TetherError
+from tether.placement.budget import RetryBudget
 from tether.rules.content import check_input
 from tether.rules.request import check_trace_id
 from tether.v1 import infer_pb2, placement_pb2, registry_pb2
 from tether_gateway.config import Config
+from tether_gateway.demand import Demands, Minutes
 from tether_gateway.throttle import KeyThrottle
 
 _BEARER = "bearer "
-_TENANTS_MAX = 65_536
+_ATTEMPT_KEYS = ("grpc-previous-rpc-attempts", "x-stainless-retry-count")  # gRPC's own retries, and OpenAI's clients
+_ATTEMPTS_MAX = 1_000  # of a client's own count; more says nothing more
+_SEALED = 4  # field number of `Infer.Input.sealed`
+_BUDGET_WAIT_S = 5.0  # a quiet tenant earns one retry in this time
 
 
 class Catalogue(Protocol):
@@ -91,8 +96,9 @@ class Admission:
         self._config = config
         self._draw = draw
         self._throttle = KeyThrottle(config.wrong_keys_max, config.wrong_key_refill_s)
-        self._rates: dict[str, int] = {}
-        self._requests = _native.Buckets(1.0, 1.0, _TENANTS_MAX)
+        self._retries = RetryBudget()
+        self.demands = Demands()
+        self.minutes = Minutes()
 
     def authenticate(self, asked: Asked, now_s: float, wall_s: float) -> registry_pb2.Tenant:
         """The tenant that calls.
@@ -121,7 +127,14 @@ class Admission:
         self._throttle.good(asked.source, token)
         return tenant
 
-    def admit(self, raw: bytes, asked: Asked, now_s: float, wall_s: float) -> Admitted:
+    def admit(
+        self,
+        raw: bytes,
+        asked: Asked,
+        now_s: float,
+        wall_s: float,
+        known: "Callable[[Admitted], bool] | None" = None,
+    ) -> Admitted:
         """Admit one request, or refuse it.
 
         Args:
@@ -129,6 +142,7 @@ class Admission:
             asked: what came with the call.
             now_s: monotonic seconds.
             wall_s: seconds since the Unix epoch.
+            known: whether a request only reads what runs already, so that it is not charged.
 
         Raises:
             TetherError: whatever rule it breaks.
@@ -142,9 +156,22 @@ class Admission:
         if cut.tenant_id not in ("", tenant.name):
             raise TetherError(Reason.TENANT_MISMATCH, "The key belongs to another tenant.", field="tenant_id")
         header = placement_pb2.Header.FromString(cut.header)
+        header.sealed = cut.input_kind == _SEALED
+        header.previous_attempts = previous_attempts(asked.metadata)
         self._check(header, cut, raw)
+        admitted = self._named(raw, header, asked, cut.trace_id, now_s)
+        if known is None or not known(admitted):
+            self._charge(tenant, header.previous_attempts, now_s)
+        return admitted
+
+    def _charge(self, tenant: registry_pb2.Tenant, previous_attempts: int, now_s: float) -> None:
+        """Count a request that starts something: towards the tenant's minute, and a repeat towards its retries."""
+        if not previous_attempts:
+            self._retries.offer(tenant.name, now_s)
+        elif not self._retries.retry(tenant.name, now_s):
+            message = "The tenant's repeats are over a fifth of its requests."
+            raise TetherError(Reason.RATE_LIMITED, message, retry_after_s=_BUDGET_WAIT_S)
         self._take(tenant, now_s)
-        return self._named(raw, header, asked, cut.trace_id, now_s)
 
     def _check(self, header: placement_pb2.Header, cut: "_native.CutRequest", raw: bytes) -> None:
         """All rules of the contract; the input is parsed only once its size is known to be fine."""
@@ -166,10 +193,8 @@ class Admission:
         rate = tenant.quota.requests_per_minute
         if not rate:
             return
-        if self._rates.get(tenant.name) != rate:
-            self._requests.set(tenant.name, rate / 60.0, float(rate))
-            self._rates[tenant.name] = rate
-        wait_s = self._requests.take(tenant.name, 1.0, now_s)
+        self.demands.note(tenant.name)
+        wait_s = self.minutes.take(tenant.name, rate, now_s)
         if wait_s > 0.0:
             message = f"The tenant's {rate} requests per minute are used up."
             raise TetherError(Reason.RATE_LIMITED, message, retry_after_s=wait_s)
@@ -186,3 +211,9 @@ class Admission:
         if timeout_s <= 0:
             raise TetherError(Reason.DEADLINE, "The deadline is over before the request began.")
         return Admitted(raw, header, retry_token, now_s + min(timeout_s, rules.request.TIMEOUT_S_MAX), trace_id)
+
+
+def previous_attempts(metadata: Mapping[str, str]) -> int:
+    """Attempts that a client made before this one, as it says."""
+    told = [metadata[key] for key in _ATTEMPT_KEYS if metadata.get(key, "").isdecimal()]
+    return max((min(int(one[:9]), _ATTEMPTS_MAX) for one in told), default=0)

@@ -1,23 +1,49 @@
 """Chunks that the gateway makes itself: the stamp of a stream, its first fields, and an answer that was kept. Pure."""
 
+from dataclasses import dataclass
+
 from tether.errors import Reason, TetherError
 from tether.v1 import infer_pb2, placement_pb2
-from tether_gateway.admission import Admitted
+from tether_gateway.cursor import Cursor, digest_of
+from tether_gateway.endings import meaning
+from tether_gateway.flight import Placement
 
 Chunk = infer_pb2.Infer.Chunk
-Placement = placement_pb2.Placed | placement_pb2.Joined
 
 
-def stamp(admitted: Admitted) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a reader of a kept answer stands.
+
+    Attributes:
+        cursor: the place; None for position 0.
+        seq: number of its next chunk.
+    """
+
+    cursor: Cursor | None = None
+    seq: int = 0
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes before it."""
+        return self.cursor.text_bytes if self.cursor is not None else 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens before it."""
+        return self.cursor.tokens if self.cursor is not None else 0
+
+
+def stamp(correlation_id: str) -> bytes:
     """Serialized fields of every chunk."""
-    return Chunk(correlation_id=admitted.correlation_id).SerializeToString()
+    return Chunk(correlation_id=correlation_id).SerializeToString()
 
 
-def first_fields(admitted: Admitted, job: bytes, placed: Placement, *, joined: bool = False) -> bytes:
+def first_fields(retry_token: str, job: bytes, placed: Placement, *, joined: bool = False) -> bytes:
     """Serialized fields of the first chunk: what was started, and whether another request had started it."""
     started = infer_pb2.Infer.Started(
         job_id=job.hex(),
-        retry_token=admitted.retry_token,
+        retry_token=retry_token,
         model_id=placed.model_id,
         version=placed.version,
         model_digest=placed.model_digest,
@@ -29,52 +55,74 @@ def first_fields(admitted: Admitted, job: bytes, placed: Placement, *, joined: b
     return chunk.SerializeToString()
 
 
-def stored_answer(admitted: Admitted, job: bytes, ended: placement_pb2.Ended) -> list[bytes]:
-    """The stream of a job that has ended: its answer as one chunk, then the last one.
+def stored_answer(ended: placement_pb2.Ended, place: Place | None = None) -> list[bytes]:
+    """The stream of a job that has ended: its answer, from where the reader stands, as one chunk; then the last one.
+
+    Args:
+        ended: the job as the store has it.
+        place: where the reader stands; None for position 0.
 
     Raises:
-        TetherError: ANSWER_NOT_KEPT, JOB_CANCELLED, JOB_FAILED, or WORKER_LOST for one that nobody finished.
+        TetherError: ANSWER_NOT_KEPT, JOB_CANCELLED, JOB_FAILED, POISON, WORKER_LOST for one that nobody finished;
+            CURSOR_INVALID or STREAM_DIVERGED where the reader is not in this answer.
     """
-    row = ended.job
-    refuse_unanswered(row)
-    started = infer_pb2.Infer.Started(
-        job_id=job.hex(),
-        retry_token=admitted.retry_token,
-        model_id=row.model_id,
-        version=row.version,
-        model_digest=ended.model_digest,
-        joined=True,
-    )
-    first = Chunk(correlation_id=admitted.correlation_id, payload=row.answer, epoch=row.epoch, started=started)
-    first.start.SetInParent()
+    row, place = ended.job, place or Place()
+    if row.state != infer_pb2.JOB_STATE_DONE:
+        raise meaning(row)
+    body = infer_pb2.Infer.ReceiptBody.FromString(row.receipt.body)
+    chunks = [] if _at_end(place, body) else [_rest(row, place)]
     last = Chunk(
-        correlation_id=admitted.correlation_id,
-        seq=1,
         done=True,
-        epoch=row.epoch,
-        start=end_of(row.receipt),
+        start=body.end,
         finish_reason=row.finish_reason,
         usage=row.usage,
         receipt=row.receipt,
         settlement=infer_pb2.Infer.SETTLEMENT_COMMITTED,
     )
-    return [first.SerializeToString(), last.SerializeToString()]
+    chunks.append(last)
+    for number, chunk in enumerate(chunks):
+        chunk.correlation_id, chunk.epoch, chunk.seq = row.correlation_id, row.epoch, place.seq + number
+    if not place.seq:
+        chunks[0].started.CopyFrom(_started(ended))
+    return [chunk.SerializeToString() for chunk in chunks]
 
 
-def refuse_unanswered(row: infer_pb2.Job) -> None:
-    """Raise what a job without an answer means to a repeat."""
-    match row.state:
-        case infer_pb2.JOB_STATE_DONE:
-            if not row.HasField("answer"):
-                raise TetherError(Reason.ANSWER_NOT_KEPT, "The job is done, and its answer was too long to keep.")
-        case infer_pb2.JOB_STATE_CANCELLED:
-            raise TetherError(Reason.JOB_CANCELLED, "The job was cancelled.")
-        case infer_pb2.JOB_STATE_FAILED:
-            raise TetherError(Reason.JOB_FAILED, f"The job failed: {row.error or 'no cause was given'}.")
-        case _:
-            raise TetherError(Reason.WORKER_LOST, "The job was given up before its end.", retry_after_s=0.1)
+def _at_end(place: Place, body: infer_pb2.Infer.ReceiptBody) -> bool:
+    """Whether the reader has all but the last chunk; the chain must be the receipt's then."""
+    if place.cursor is None or (place.tokens, place.text_bytes) < (body.end.tokens, body.end.bytes):
+        return False
+    if (place.tokens, place.text_bytes) != (body.end.tokens, body.end.bytes):
+        raise TetherError(Reason.CURSOR_INVALID, "The answer ended before that place.", field="continuation")
+    if digest_of(place.cursor) != body.output_commitment:
+        raise TetherError(Reason.STREAM_DIVERGED, "The job's answer is another than what was read.")
+    return True
 
 
-def end_of(receipt: infer_pb2.Infer.Receipt) -> infer_pb2.Infer.Position:
-    """Where an answer ended, by its receipt."""
-    return infer_pb2.Infer.ReceiptBody.FromString(receipt.body).end
+def _rest(row: infer_pb2.Job, place: Place) -> Chunk:
+    """What the reader has not had of a kept answer."""
+    if not row.HasField("answer"):
+        raise meaning(row)
+    chunk = Chunk(payload=row.answer)
+    chunk.start.SetInParent()
+    if not place.text_bytes:
+        return chunk
+    if row.answer.WhichOneof("kind") != "text":
+        raise TetherError(Reason.CURSOR_INVALID, "The answer is cut nowhere.", field="continuation")
+    try:
+        chunk.payload.text = row.answer.text.encode()[place.text_bytes :].decode()
+    except UnicodeDecodeError as fault:
+        raise TetherError(Reason.CURSOR_INVALID, "The place is inside a character.", field="continuation") from fault
+    chunk.start.tokens, chunk.start.bytes = place.tokens, place.text_bytes
+    return chunk
+
+
+def _started(ended: placement_pb2.Ended) -> infer_pb2.Infer.Started:
+    row = ended.job
+    return infer_pb2.Infer.Started(
+        job_id=row.name,
+        retry_token=row.retry_token,
+        model_id=row.model_id,
+        version=row.version,
+        model_digest=ended.model_digest,
+        joined=True,
+    )

@@ -6,6 +6,7 @@ import structlog
 
 from tether.identity import Role
 from tether.node.find import Peers
+from tether.node.journal import Journal
 from tether.node.node import Node
 from tether.observe.metrics import MetricsPage, open_page
 from tether.observe.trace import Tracing
@@ -14,6 +15,8 @@ from tether.registry.follower import SnapshotFollower
 from tether_gateway.config import Config
 from tether_gateway.core import GatewayCore, Ground
 
+JOURNAL = "ends.journal"  # in the state folder
+CUT_S = 0.5  # of the grace, for clients that are cut off to hear it
 SNAPSHOT_WAIT_S = 2.0  # a start without a registry goes on; requests are refused until one was heard
 _log = structlog.get_logger("tether.gateway")
 
@@ -30,6 +33,7 @@ class GatewayApp:
         self._follower: SnapshotFollower | None = None
         self._peers: list[Peers] = []
         self._tracing = Tracing()
+        self._journal: Journal | None = None
         self.core: GatewayCore | None = None
 
     async def start(self) -> None:
@@ -45,7 +49,7 @@ class GatewayApp:
         if self._node is None or self.core is None:
             return
         self._node.health.drain()
-        await self.core.drain(grace_s)
+        await self.core.drain(max(0.0, grace_s - CUT_S))
         await self.core.sessions.close()
         await self._node.drain(1.0)
 
@@ -61,8 +65,11 @@ class GatewayApp:
             await self._node.close()
         if self._page is not None:
             await self._page.close()
+        if self._journal is not None:
+            await self._journal.close()
         await self._tracing.close()
         self.core, self._follower, self._node, self._page, self._peers = None, None, None, None, []
+        self._journal = None
 
     def endpoints(self) -> dict[str, str]:
         """host:port of the gRPC server and of the overlay."""
@@ -83,7 +90,9 @@ class GatewayApp:
         self._peers = [registries, orchestrators]
         catalogue = Catalogue(node.trust, node.identity.network_id, Path(config.state))
         self._follower = SnapshotFollower(registries, node.channels, catalogue, node.node_id)
-        ground = Ground(node.identity, node.trust, node.channels, orchestrators, catalogue, self._tracing)
+        self._journal = await Journal.open(Path(config.state) / JOURNAL, bytes_max=config.journal_bytes_max)
+        trust, channels = node.trust, node.channels
+        ground = Ground(node.identity, trust, channels, orchestrators, catalogue, self._tracing, self._journal)
         self.core = core = GatewayCore(ground, config)
         await self._follower.start()
         core.start()

@@ -12,7 +12,6 @@ import structlog
 
 from tether.errors import Reason, TetherError
 from tether.identity import Trust
-from tether.link import outcome_of
 from tether.v1 import control_pb2, infer_pb2, placement_pb2
 from tether_gateway import metrics
 from tether_gateway.admission import Admission, Admitted, Asked
@@ -20,12 +19,12 @@ from tether_gateway.config import Config
 from tether_gateway.orchestrators import Orchestrators
 from tether_gateway.receipts import Expected, check_receipt
 
-ANSWER_BYTES_MAX = 262_144  # as streams.md says
 PLACE_SLACK_S = 1.0  # a reservation that is being written at the deadline is heard of, so that it can be given up
 _log = structlog.get_logger("tether.gateway")
 
 PlaceCause = placement_pb2.PlaceCause
 JobState = infer_pb2.JobState
+Name = infer_pb2.GetJobRequest | infer_pb2.CancelRequest | infer_pb2.ResumeRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +36,18 @@ class Again:
         cause: why.
         tokens: accepted position.
         text_bytes: accepted position.
+        fingerprint: of the engine that made the end of what was accepted, or empty.
+        error: how the attempt before ended, or empty.
+        race: whether the attempt before goes on beside the new one.
     """
 
     after_epoch: int = 0
     cause: PlaceCause.ValueType = placement_pb2.PLACE_CAUSE_NEW
     tokens: int = 0
     text_bytes: int = 0
+    fingerprint: bytes = b""
+    error: str = ""
+    race: bool = False
 
 
 NEW = Again()
@@ -81,11 +86,21 @@ class Governor:
         self._wall_s = wall_s
         self.draining = False
 
-    def admit(self, raw: bytes, asked: Asked) -> Admitted:
-        """Admit a request; TetherError where a rule is broken."""
+    def admit(self, raw: bytes, asked: Asked, known: Callable[[Admitted], bool] | None = None) -> Admitted:
+        """Admit a request; TetherError where a rule is broken.
+
+        Args:
+            raw: serialized `Infer.Request`.
+            asked: what came with the call.
+            known: whether it only reads what is there, which is not charged.
+        """
+        self.refuse_while_draining()
+        return self._admission.admit(raw, asked, self._clock_s(), self._wall_s(), known)
+
+    def refuse_while_draining(self) -> None:
+        """Raise DRAINING once the gateway is on its way out."""
         if self.draining:
             raise TetherError(Reason.DRAINING, "The gateway takes no more requests.", retry_after_s=0.0)
-        return self._admission.admit(raw, asked, self._clock_s(), self._wall_s())
 
     def tenant(self, asked: Asked) -> str:
         """The tenant that calls; TetherError where the key does not hold."""
@@ -104,6 +119,9 @@ class Governor:
             after_epoch=again.after_epoch,
             cause=again.cause,
             position=infer_pb2.Infer.Position(tokens=again.tokens, bytes=again.text_bytes),
+            race=again.race,
+            fingerprint=again.fingerprint,
+            error=again.error,
         )
         request.header.timeout.FromMilliseconds(max(1, int(left_s * 1_000)))
         key = f"{admitted.tenant}/{admitted.header.model_id}"
@@ -111,10 +129,10 @@ class Governor:
         with metrics.PLACE_SECONDS.time():
             return await self._orchestrators.place(key, request, timeout_s, tuple((trace or {}).items()))
 
-    async def commit(
+    def commit_of(
         self, expected: Expected, last: infer_pb2.Infer.Chunk, answer: bytes | None
-    ) -> infer_pb2.JobState.ValueType:
-        """Commit an answer by its receipt; returns the outcome that holds.
+    ) -> placement_pb2.CompleteRequest:
+        """The commit of an answer by its receipt.
 
         Args:
             expected: what the receipt must say.
@@ -122,60 +140,42 @@ class Governor:
             answer: serialized `Infer.Payload` of a keyed job, or None where it is not kept.
 
         Raises:
-            TetherError: SETTLEMENT_FAILED.
+            TetherError: SETTLEMENT_FAILED where the receipt does not hold.
         """
         body = check_receipt(last.receipt, expected, self._trust, self._wall_s())
         outcome = infer_pb2.JOB_STATE_DONE if body.complete else infer_pb2.JOB_STATE_ABANDONED
-        request = placement_pb2.CompleteRequest(
+        return placement_pb2.CompleteRequest(
             job_id=expected.job, epoch=expected.epoch, outcome=outcome, receipt=last.receipt, answer=answer or b""
         )
-        try:
-            with metrics.COMMIT_SECONDS.time():
-                done = await self._complete(expected.tenant, request)
-        except TetherError as error:
-            _log.warning("commit failed", job=expected.job.hex(), reason=error.reason.name)
-            raise TetherError(Reason.SETTLEMENT_FAILED, "The end of the job could not be written.") from error
-        metrics.SETTLED.labels(_state(done.outcome)).inc()
-        return done.outcome
 
-    async def give_up(
-        self, tenant: str, job: bytes, epoch: int, at: tuple[int, int], error: TetherError | None
-    ) -> JobState.ValueType:
-        """Settle a job that got no answer: ABANDONED where its key may run again, else FAILED.
+    async def complete(self, request: placement_pb2.CompleteRequest) -> placement_pb2.CompleteResponse:
+        """Write an outcome; TetherError where nobody acknowledges it in time."""
+        with metrics.COMMIT_SECONDS.time():
+            return await self._orchestrators.complete(request.job_id.hex(), request, self._config.commit_timeout_s)
 
-        Args:
-            tenant: who pays.
-            job: 16 bytes.
-            epoch: attempt that ended.
-            at: delivered position, tokens and bytes.
-            error: what failed it, or None where the client went away.
+    async def deposit(self, request: placement_pb2.DepositRequest) -> None:
+        """Hand over what a dead letter keeps; TetherError where nobody takes it."""
+        key = request.job_id.hex() or request.peer_id
+        response = await self._orchestrators.deposit(key, request, self._config.commit_timeout_s)
+        metrics.DEPOSITED.labels("request" if request.request else "frame").inc()
+        _log.info("deposited", job=request.job_id.hex(), peer=request.peer_id, kept=response.kept)
 
-        Raises:
-            TetherError: where no orchestrator writes it; the session's lapse will settle it then.
-        """
-        request = placement_pb2.CompleteRequest(
-            job_id=job,
-            epoch=epoch,
-            outcome=outcome_of(error),
-            error="" if error is None else f"{error.reason.name}: {error.message}",
-            delivered=infer_pb2.Infer.Position(tokens=at[0], bytes=at[1]),
-        )
-        done = await self._complete(tenant, request)
-        metrics.SETTLED.labels(_state(done.outcome)).inc()
-        return done.outcome
-
-    async def lookup(self, tenant: str, name: infer_pb2.GetJobRequest | infer_pb2.CancelRequest) -> infer_pb2.Job:
-        """A job of a tenant; JOB_UNKNOWN for one that is not there or another's."""
+    async def find(self, tenant: str, name: Name) -> control_pb2.LookupJobResponse:
+        """A job of a tenant, and where it runs; JOB_UNKNOWN for one that is not there or another's."""
         request = control_pb2.LookupJobRequest(
             job_id=name.job_id,
             tenant_id=tenant,
             correlation_id=name.correlation_id,
             retry_token=name.retry_token,
         )
-        found = (await self._orchestrators.lookup(tenant, request, self._config.commit_timeout_s)).job
-        if found.tenant_id != tenant:
+        found = await self._orchestrators.lookup(tenant, request, self._config.commit_timeout_s)
+        if found.job.tenant_id != tenant:
             raise TetherError(Reason.JOB_UNKNOWN, "There is no such job.")
         return found
+
+    async def lookup(self, tenant: str, name: Name) -> infer_pb2.Job:
+        """A job of a tenant; errors as `find`."""
+        return (await self.find(tenant, name)).job
 
     async def cancel(self, tenant: str, found: infer_pb2.Job, at: tuple[int, int]) -> infer_pb2.Job:
         """Cancel a job for good; returns it as it stands, with the outcome that holds."""
@@ -185,12 +185,9 @@ class Governor:
             outcome=infer_pb2.JOB_STATE_CANCELLED,
             delivered=infer_pb2.Infer.Position(tokens=at[0], bytes=at[1]),
         )
-        done = await self._complete(tenant, request)
+        done = await self.complete(request)
         metrics.SETTLED.labels(_state(done.outcome)).inc()
         return done.job
-
-    async def _complete(self, tenant: str, request: placement_pb2.CompleteRequest) -> placement_pb2.CompleteResponse:
-        return await self._orchestrators.complete(tenant, request, self._config.commit_timeout_s)
 
 
 def _state(outcome: JobState.ValueType) -> str:

@@ -90,6 +90,13 @@ class Orchestrators:
         call = _Call("ControlService/LookupJob", request, control_pb2.LookupJobResponse.FromString)
         return await self._call(key, call, timeout_s)
 
+    async def deposit(
+        self, key: str, request: placement_pb2.DepositRequest, timeout_s: float
+    ) -> placement_pb2.DepositResponse:
+        """Hand over what a dead letter keeps; errors as `place`."""
+        call = _Call("PlacementService/Deposit", request, placement_pb2.DepositResponse.FromString)
+        return await self._call(key, call, timeout_s)
+
     async def _call(self, key: str, call: _Call[Response], timeout_s: float) -> Response:
         """Try orchestrators, best first, until one answers, none is left or the time is over."""
         until_s = time.monotonic() + timeout_s

@@ -25,6 +25,7 @@ class Reader:
         over: whether the end is known: after what `take` still has.
         failure: serialized `Link.Failure` of an end without an answer.
         delivered: chunks written to the client.
+        last: the chunk that was written last; empty before the first.
         first_ms: when the first one was, monotonic; 0 before.
     """
 
@@ -38,6 +39,7 @@ class Reader:
         "delivered",
         "failure",
         "first_ms",
+        "last",
         "number",
         "over",
     )
@@ -48,6 +50,7 @@ class Reader:
         self.failure: bytes | None = None
         self.delivered = 0
         self.first_ms = 0
+        self.last = b""
         self._take = take
         self._taken = taken
         self._idle = False  # not before `run`
@@ -69,6 +72,10 @@ class Reader:
             self._idle = False
             self._go()
 
+    def interrupt(self, fault: BaseException) -> None:
+        """End `run` with an error, before whatever may still come."""
+        self._fail(fault)
+
     def _go(self) -> None:
         """Start the next write; without one, wait for the next ring, or end."""
         while not self._ended.done():
@@ -77,6 +84,7 @@ class Reader:
                 self._rest()
                 return
             self._taken()
+            self.last = chunk
             self._writing = self._write(chunk)
             if not self._step():
                 return

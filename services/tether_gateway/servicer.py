@@ -1,6 +1,7 @@
 """InferenceService at the gateway: gRPC calls ↔ admitted requests and streams. Infer takes and gives raw bytes."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, cast
 
 import grpc
@@ -11,11 +12,12 @@ from tether.errors import TetherError
 from tether.observe import attribute
 from tether.observe.log import bind_request
 from tether.observe.trace import Tracing, extract
-from tether.v1 import infer_pb2, placement_pb2
+from tether.v1 import infer_pb2
 from tether_gateway import metrics
-from tether_gateway.admission import Admitted, Asked
-from tether_gateway.flight import Conductor
+from tether_gateway.admission import Asked
+from tether_gateway.conductor import Conductor
 from tether_gateway.governor import Governor
+from tether_gateway.resume import Resumes
 from tether_gateway.streams import Streams
 
 SERVICE = "tether.v1.InferenceService"
@@ -31,12 +33,16 @@ class InferenceServicer:
     Args:
         governor: decides.
         streams: serve admitted requests.
+        resumes: serve readers that come back.
         conductor: knows the jobs that run here.
         tracing: a span for each request.
     """
 
-    def __init__(self, governor: Governor, streams: Streams, conductor: Conductor, tracing: Tracing) -> None:
+    def __init__(
+        self, governor: Governor, streams: Streams, resumes: Resumes, conductor: Conductor, tracing: Tracing
+    ) -> None:
         self._tracing = tracing
+        self._resumes = resumes
         self._governor = governor
         self._streams = streams
         self._conductor = conductor
@@ -48,6 +54,9 @@ class InferenceServicer:
         """Register the service; returns its full name."""
         handlers: dict[str, Any] = {
             "Infer": grpc.unary_stream_rpc_method_handler(self.Infer),  # no serializers: bytes in, bytes out
+            "Resume": grpc.unary_stream_rpc_method_handler(
+                self.Resume, request_deserializer=infer_pb2.ResumeRequest.FromString
+            ),
             "Cancel": grpc.unary_unary_rpc_method_handler(
                 self.Cancel,
                 request_deserializer=infer_pb2.CancelRequest.FromString,
@@ -64,18 +73,11 @@ class InferenceServicer:
 
     async def Infer(self, request: bytes, context: Context) -> None:
         """Serve one answer; see infer.proto."""
-        outcome = "gone"
-        self._enter(1)
-        try:
-            with metrics.SECONDS.time():
-                await self._infer(request, context)
-            outcome = "ok"
-        except TetherError as error:
-            outcome = error.reason.name.lower()
-            raise
-        finally:
-            self._enter(-1)
-            metrics.REQUESTS.labels(outcome).inc()
+        await self._counted(self._infer(request, context))
+
+    async def Resume(self, request: infer_pb2.ResumeRequest, context: Context) -> None:
+        """Read a job on; see infer.proto."""
+        await self._counted(self._resume(request, context))
 
     async def Cancel(self, request: infer_pb2.CancelRequest, context: Context) -> infer_pb2.CancelResponse:
         """End a job for good; see infer.proto."""
@@ -97,9 +99,31 @@ class InferenceServicer:
         metrics.STREAMS.set(self._running)
         (self.idle.clear if self._running else self.idle.set)()
 
+    async def _counted(self, call: Coroutine[Any, Any, None]) -> None:
+        outcome = "gone"
+        self._enter(1)
+        try:
+            with metrics.SECONDS.time():
+                await call
+            outcome = "ok"
+        except TetherError as error:
+            outcome = error.reason.name.lower()
+            raise
+        finally:
+            self._enter(-1)
+            metrics.REQUESTS.labels(outcome).inc()
+
+    async def _resume(self, request: infer_pb2.ResumeRequest, context: Context) -> None:
+        asked = asked_of(context)
+        parent = extract(tuple(asked.metadata.items()), "")
+        with self._tracing.span("resume", parent, kind="server") as span:
+            here = span.context or parent
+            traceparent = here.traceparent if here is not None else ""
+            await self._resumes.serve(request, asked, CallSink(context), traceparent)
+
     async def _infer(self, request: bytes, context: Context) -> None:
         asked = asked_of(context)
-        admitted = self._governor.admit(request, asked)
+        admitted = self._governor.admit(request, asked, self._conductor.knows)
         parent = extract(tuple(asked.metadata.items()), admitted.trace_id)
         with self._tracing.span("infer", parent, kind="server") as span:
             here = span.context or parent
@@ -117,18 +141,18 @@ class CallSink:
         self._begun = False
         self.write = context.write
 
-    async def begin(self, admitted: Admitted, response: placement_pb2.PlaceResponse) -> None:
+    async def begin(self, names: infer_pb2.Job) -> None:
         """Send names of request and job, once."""
         if self._begun:
             return
         self._begun = True
         metadata: list[tuple[str, str | bytes]] = [
-            (CORRELATION_KEY, admitted.correlation_id),
-            (RETRY_KEY, admitted.retry_token),
-            (JOB_KEY, response.job_id.hex()),
+            (CORRELATION_KEY, names.correlation_id),
+            (RETRY_KEY, names.retry_token),
+            (JOB_KEY, names.name),
         ]
-        if response.ended.job.HasField("receipt"):
-            metadata.append((RECEIPT_KEY, response.ended.job.receipt.SerializeToString()))
+        if names.HasField("receipt"):
+            metadata.append((RECEIPT_KEY, names.receipt.SerializeToString()))
         await self._context.send_initial_metadata(tuple(metadata))
 
 

@@ -15,12 +15,13 @@ from tether.link.dial import backoff_s
 from tether.node.find import Peer
 from tether.v1 import placement_pb2
 from tether_gateway import metrics
+from tether_gateway.demand import Demands
 from tether_gateway.orchestrators import Channels
 
 BEAT_S = 1.0  # a fifth of the lease
 _PATH = "/tether.v1.PlacementService/Session"
 _log = structlog.get_logger("tether.gateway")
-Heard = Callable[[placement_pb2.SessionResponse], None]
+Heard = Callable[[Peer, placement_pb2.SessionResponse], None]
 
 
 class Sessions:
@@ -30,14 +31,19 @@ class Sessions:
         session_id: 16 bytes, drawn at the gateway's start.
         node: node id and incarnation.
         channels: pooled channels.
-        on_heard: called with what orchestrators say beside beats.
+        on_heard: called with what orchestrators say.
+        demands: told with the beats.
     """
 
-    def __init__(self, session_id: bytes, node: tuple[str, int], channels: Channels, on_heard: Heard) -> None:
+    def __init__(
+        self, session_id: bytes, node: tuple[str, int], channels: Channels, on_heard: Heard, demands: Demands
+    ) -> None:
         self._session_id = session_id
         self._node_id, self._incarnation = node
         self._channels = channels
         self._on_heard = on_heard
+        self._demands = demands
+        self._streams = 0
         self._tasks: dict[Peer, asyncio.Task[None]] = {}
         self._leaving = asyncio.Event()
 
@@ -87,8 +93,7 @@ class Sessions:
                 if not heard:
                     metrics.SESSIONS.inc()
                 heard = True
-                if response.WhichOneof("kind") != "beat":
-                    self._on_heard(response)
+                self._on_heard(peer, response)
         finally:
             call.cancel()
             if heard:
@@ -97,16 +102,22 @@ class Sessions:
 
     async def _beats(self) -> AsyncIterator[placement_pb2.SessionRequest]:
         beat, leaving = 0, False
-        while not leaving:
-            beat, leaving = beat + 1, self._leaving.is_set()
-            yield placement_pb2.SessionRequest(
-                session_id=self._session_id,
-                node_id=self._node_id,
-                incarnation=self._incarnation,
-                beat=beat,
-                leaving=leaving,
-            )
-            await self._wait_beat()
+        self._streams += 1
+        stream = self._streams
+        try:
+            while not leaving:
+                beat, leaving = beat + 1, self._leaving.is_set()
+                yield placement_pb2.SessionRequest(
+                    session_id=self._session_id,
+                    node_id=self._node_id,
+                    incarnation=self._incarnation,
+                    beat=beat,
+                    leaving=leaving,
+                    demands=self._demands.take(stream),
+                )
+                await self._wait_beat()
+        finally:
+            self._demands.forget(stream)
 
     async def _wait_beat(self) -> None:
         try:

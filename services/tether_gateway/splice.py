@@ -6,16 +6,27 @@ Source: docs/design/design.md §2.
 """
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic_ns
+from typing import Any
 
 import structlog
 
 from tether import _native
+from tether.errors import TetherError
 from tether.link import Dispatch, LinkBook, LinkEnd
+from tether_gateway.cursor import Cursor
 from tether_gateway.reader import Reader
 
 TICK_S = 0.05  # as often as the table asks for
 _log = structlog.get_logger("tether.gateway")
+
+
+Foul = Callable[[LinkEnd, bytes, str], None]  # link, frame, what is wrong with it
+
+
+def _ignore(_link: LinkEnd, _frame: bytes, _fault: str) -> None:
+    return
 
 
 def now_ms() -> int:
@@ -38,6 +49,7 @@ class Splice(Dispatch):
         self._last = 0
         self._settling = False
         self._loop = asyncio.get_running_loop()
+        self.foul: Foul = _ignore
         self.on("link", book.wake)
         self.on("reader", self._on_reader)
         self.on("end", self._on_end)
@@ -50,7 +62,12 @@ class Splice(Dispatch):
 
     def frame(self, link: LinkEnd, frame: bytes) -> None:
         """A frame came in; ValueError when malformed."""
-        self.act(self.table.frame(link.number, frame, now_ms()))
+        try:
+            actions = self.table.frame(link.number, frame, now_ms())
+        except ValueError as fault:
+            self.foul(link, frame, str(fault))
+            raise
+        self.act(actions)
 
     def pull(self, link: LinkEnd) -> bytes | None:
         """Next frame to write."""
@@ -67,17 +84,26 @@ class Splice(Dispatch):
 
     # readers
 
-    def join(self, job: bytes, stamp: bytes, first: bytes) -> Reader:
-        """Read a job from position 0; to be left with `leave`."""
+    def join(self, job: bytes, stamp: bytes, first: bytes, cursor: Cursor | None = None) -> Reader:
+        """Read a job from position 0, or from a cursor; to be left with `leave`."""
         self._last += 1
         reader = self._readers[self._last] = Reader(self._last, self.table.take, self._taken)
-        self.act(self.table.join(job, reader.number, stamp, first, now_ms()))
+        begin: dict[str, Any] = {}
+        if cursor is not None:
+            begin = {"tokens": cursor.tokens, "bytes": cursor.text_bytes, "chain_state": cursor.chain_state or None}
+        self.act(self.table.join(job, reader.number, stamp, first, now_ms(), **begin))
         return reader
 
     def leave(self, reader: Reader) -> None:
         """A client is done, or gone."""
         if self._readers.pop(reader.number, None) is not None:
             self.act(self.table.leave(reader.number, now_ms()))
+
+    def interrupt(self, error: TetherError) -> None:
+        """End all calls with an error and leave their jobs as they are, for readers elsewhere."""
+        readers, self._readers = list(self._readers.values()), {}
+        for reader in readers:
+            reader.interrupt(error)
 
     async def run(self) -> None:
         """Tick until cancelled."""

@@ -1,29 +1,32 @@
-"""One Infer call from admission to its end: place, read, and place again while nothing was delivered."""
+"""Calls that read an answer, from admission to the end: Infer, which starts jobs, and what it shares with Resume.
+
+A job that moves from worker to worker goes on under its readers' feet; only an end reaches them.
+"""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from tether.errors import Reason, TetherError
 from tether.link import from_failure
-from tether.v1 import placement_pb2
+from tether.v1 import infer_pb2, placement_pb2
 from tether_gateway import metrics
 from tether_gateway.admission import Admitted
-from tether_gateway.answer import first_fields, stamp, stored_answer
-from tether_gateway.flight import Conductor, Flight
-from tether_gateway.governor import NEW, Again, Governor
+from tether_gateway.answer import Place, first_fields, stamp, stored_answer
+from tether_gateway.conductor import Conductor
+from tether_gateway.cursor import Cursor, parse
+from tether_gateway.flight import Flight
+from tether_gateway.governor import NEW, Governor
+from tether_gateway.reader import Reader
 from tether_gateway.splice import Splice, now_ms
-
-_ATTACHES_MAX = 20  # with the steps below 7 s: two more than the lease of a session (streams.md §3)
-_ATTACH_AGAIN_S = 0.05  # a driver's start is milliseconds behind its placement
-_ATTACH_STEPS = 10  # half a second between two tries at most
 
 
 class Sink(Protocol):
     """Where a stream goes: a gRPC call, or a test's list."""
 
-    async def begin(self, admitted: Admitted, response: placement_pb2.PlaceResponse) -> None:
-        """Names of the request and the job; again at another attempt, which changes nothing."""
+    async def begin(self, names: infer_pb2.Job) -> None:
+        """Names of the request and the job, and the receipt of one that has ended."""
 
     def write(self, chunk: bytes) -> Coroutine[Any, Any, object]:
         """One serialized `Infer.Chunk`; returns when more is welcome."""
@@ -43,83 +46,106 @@ class Streams:
         Raises:
             TetherError: whatever ends it without an answer.
         """
-        began_ms, again, attempt = now_ms(), NEW, 1
-        flight: Flight | None = None
-        while True:
-            response = await self._place(admitted, again, traceparent, flight)
-            try:
-                await sink.begin(admitted, response)
-                if response.WhichOneof("outcome") == "ended":
-                    await self._replay(admitted, response, sink)
-                    return
-                flight = await self._conductor.enter(admitted, response, attempt, traceparent)
-            except BaseException:
-                self._conductor.orphaned(admitted, response)
-                raise
-            next_try = await self._read(flight, admitted, sink, began_ms, attempt)
-            if next_try is None:
+        began_ms = now_ms()
+        flight = self.here(admitted)
+        if flight is None:
+            response = await self.place(admitted, traceparent)
+            if response.WhichOneof("outcome") == "ended":
+                await self.replay(response.ended, sink)
                 return
-            again, attempt = next_try, attempt + 1
+            flight = await self.board(admitted, response, sink, traceparent)
+        else:
+            await sink.begin(names_of(admitted, flight.job))
+        await self.read(flight, admitted, sink, began_ms)
 
-    async def _place(
-        self, admitted: Admitted, again: Again, traceparent: str, last: Flight | None
-    ) -> placement_pb2.PlaceResponse:
-        """Place; what can't be placed another time, or is placed when client or deadline are gone, is given up."""
-        trace = {"traceparent": traceparent} if traceparent else {}
-        task = asyncio.create_task(self._governor.place(admitted, again, trace))
+    def here(self, admitted: Admitted) -> Flight | None:
+        """The flight of a request's job, where this gateway has it already; JOB_CONFLICT for another request."""
+        flight = self._conductor.named(admitted.tenant, admitted.correlation_id, admitted.header.retry_token)
+        if flight is not None:
+            check_same(flight, admitted)
+        return flight
+
+    async def board(
+        self, admitted: Admitted, response: placement_pb2.PlaceResponse, sink: Sink, traceparent: str
+    ) -> Flight:
+        """Tell the client the names of a placed job and enter its flight."""
         try:
-            async with asyncio.timeout(admitted.deadline_s - now_ms() / 1_000):
+            await sink.begin(names_of(admitted, response.job_id))
+            return await self._conductor.enter(admitted, response, traceparent)
+        except BaseException:
+            self._conductor.orphaned(admitted, response)
+            raise
+
+    async def place(self, admitted: Admitted, traceparent: str) -> placement_pb2.PlaceResponse:
+        """Place; what is placed when client or deadline are gone is given up."""
+        trace = {"traceparent": traceparent} if traceparent else {}
+        task = asyncio.create_task(self._governor.place(admitted, NEW, trace))
+        try:
+            async with asyncio.timeout(admitted.deadline_s - time.monotonic()):
                 return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(lambda done: self._too_late(admitted, last, done))
+            task.add_done_callback(lambda done: self._too_late(admitted, done))
             raise
         except TimeoutError as fault:
-            task.add_done_callback(lambda done: self._too_late(admitted, last, done))
+            task.add_done_callback(lambda done: self._too_late(admitted, done))
             raise TetherError(Reason.DEADLINE, "The deadline passed before the job was placed.") from fault
-        except TetherError as error:
-            self._conductor.unplaced(last, error)
-            raise
 
-    def _too_late(
-        self, admitted: Admitted, last: Flight | None, done: "asyncio.Task[placement_pb2.PlaceResponse]"
-    ) -> None:
-        if done.cancelled() or done.exception() is not None:
-            self._conductor.unplaced(last, None)
-        else:
-            self._conductor.orphaned(admitted, done.result())
-
-    async def _replay(self, admitted: Admitted, response: placement_pb2.PlaceResponse, sink: Sink) -> None:
-        for chunk in stored_answer(admitted, response.job_id, response.ended):
+    async def replay(self, ended: placement_pb2.Ended, sink: Sink, place: Place | None = None) -> None:
+        """Write the kept answer of a job that has ended, from where its reader stands."""
+        await sink.begin(ended.job)
+        for chunk in stored_answer(ended, place):
             await sink.write(chunk)
 
-    async def _read(self, flight: Flight, admitted: Admitted, sink: Sink, began_ms: int, attempt: int) -> Again | None:
-        """Read a flight to its end; returns why to place again, or None when the answer is whole."""
-        first = first_fields(admitted, flight.job, flight.placed, joined=flight.admitted is not admitted)
-        reader = self._splice.join(flight.job, stamp(admitted), first)
-        flight.readers += 1
+    async def read(
+        self, flight: Flight, admitted: Admitted, sink: Sink, began_ms: int, cursor: Cursor | None = None
+    ) -> None:
+        """Read a flight to its end.
+
+        Raises:
+            TetherError: whatever ends it without an answer.
+        """
+        joined = flight.admitted is not admitted
+        first = first_fields(admitted.retry_token, flight.job, flight.placed, joined=joined)
+        reader = self._splice.join(flight.job, stamp(admitted.correlation_id), first, cursor)
         try:
             failure = await reader.run(sink.write)
         finally:
-            flight.readers -= 1
             self._splice.leave(reader)
             if reader.delivered:
                 metrics.FIRST_SECONDS.observe((reader.first_ms - began_ms) / 1_000)
         if failure is None:
-            return None
-        if flight.again is not None and not reader.delivered:
-            return flight.again
-        error = from_failure(failure)
-        if error.reason is Reason.JOB_UNKNOWN and not flight.driver and not reader.delivered:
-            return await self._unheard_of(flight, attempt)
-        raise error
+            return
+        if flight.ended is not None and flight.ended.job.state == infer_pb2.JOB_STATE_DONE:
+            await self.replay(flight.ended, sink, place_of(reader, cursor))
+            return
+        raise from_failure(failure)
 
-    async def _unheard_of(self, flight: Flight, attempt: int) -> Again:
-        """The worker doesn't know the job that its driver is about to start, or died before it did: ask again.
+    def _too_late(self, admitted: Admitted, done: "asyncio.Task[placement_pb2.PlaceResponse]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._conductor.orphaned(admitted, done.result())
 
-        Raises:
-            TetherError: WORKER_LOST after as long as a dead driver's session may stand.
-        """
-        if attempt >= _ATTACHES_MAX:
-            raise TetherError(Reason.WORKER_LOST, "The job was never started.", retry_after_s=1.0)
-        await asyncio.sleep(_ATTACH_AGAIN_S * min(attempt, _ATTACH_STEPS))
-        return Again(after_epoch=flight.placed.epoch)
+
+def names_of(admitted: Admitted, job: bytes) -> infer_pb2.Job:
+    """What a client is told before the first chunk."""
+    return infer_pb2.Job(name=job.hex(), correlation_id=admitted.correlation_id, retry_token=admitted.retry_token)
+
+
+def check_same(flight: Flight, admitted: Admitted) -> None:
+    """Raise JOB_CONFLICT where a job's key names another request; one that Resume opened without it is not known."""
+    held, asked = flight.admitted.header.request_hash, admitted.header.request_hash
+    if held and asked and held != asked:
+        raise TetherError(Reason.JOB_CONFLICT, "The key of this job names another request.")
+
+
+def place_of(reader: Reader, cursor: Cursor | None) -> Place:
+    """Where a reader stands after what it was written.
+
+    Raises:
+        TetherError: WORKER_LOST where its last chunk was no place to go on from.
+    """
+    if not reader.last:
+        return Place(cursor)
+    last = infer_pb2.Infer.Chunk.FromString(reader.last)
+    if not last.continuation:
+        raise TetherError(Reason.WORKER_LOST, "The job ended elsewhere, and its answer can't be read on from here.")
+    return Place(parse(last.continuation), last.seq + 1)

@@ -4,11 +4,9 @@ import pytest
 
 from tether.errors import Reason, TetherError
 from tether.v1 import infer_pb2, placement_pb2
-from tether_gateway.admission import Admitted
 from tether_gateway.answer import stored_answer
 
 JOB = bytes(range(16))
-ADMITTED = Admitted(b"", placement_pb2.Header(correlation_id="c", tenant_id="t"), "r", 0.0, "")
 
 
 def ended(state: int, **fields: object) -> placement_pb2.Ended:
@@ -20,7 +18,7 @@ def test_kept_answer_is_one_chunk_and_the_end() -> None:
     body = infer_pb2.Infer.ReceiptBody(end=infer_pb2.Infer.Position(tokens=3, bytes=5))
     receipt = infer_pb2.Infer.Receipt(body=body.SerializeToString())
     done = ended(infer_pb2.JOB_STATE_DONE, answer={"text": "hello"}, receipt=receipt)
-    first, last = (infer_pb2.Infer.Chunk.FromString(raw) for raw in stored_answer(ADMITTED, JOB, done))
+    first, last = (infer_pb2.Infer.Chunk.FromString(raw) for raw in stored_answer(done))
     assert (first.payload.text, first.seq, first.done, first.started.joined) == ("hello", 0, False, True)
     assert (last.seq, last.done, last.start.bytes, last.receipt) == (1, True, 5, receipt)
     assert last.settlement == infer_pb2.Infer.SETTLEMENT_COMMITTED
@@ -37,5 +35,5 @@ def test_kept_answer_is_one_chunk_and_the_end() -> None:
 )
 def test_job_without_an_answer_is_a_typed_error(state: int, reason: Reason) -> None:
     with pytest.raises(TetherError) as raised:
-        stored_answer(ADMITTED, JOB, ended(state))
+        stored_answer(ended(state))
     assert raised.value.reason is reason
