@@ -1,8 +1,8 @@
-"""What every job store promises, whatever it is built on: add a store to `STORES` and it must pass unchanged."""
+"""What every job store promises, whatever it is built on: every test runs on SQLite and on a real PostgreSQL."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tether.errors import Reason
 from tether.job.hold import Position
 from tether.job.repeat import ATTEMPTS_MAX
 from tether.job.state import State
+from tether.store import open_jobs
 from tether.store.jobs import (
     ANSWER_BYTES_MAX,
     FIRST_OPEN,
@@ -28,7 +29,7 @@ from tether.store.jobs import (
     Subject,
     Worker,
 )
-from tether.store.jobs_sqlite import SqliteJobStore
+from tether.testing.postgres import PostgresServer, binaries, database_of
 
 SESSION, OTHER = b"s" * 16, b"o" * 16
 WORKER = Worker("w1", 3, "127.0.0.1:9000")
@@ -44,12 +45,14 @@ class Clock:
         return self.now_ms
 
 
-async def open_sqlite(folder: Path, clock: Clock) -> JobStore:
-    return await SqliteJobStore.open(folder / "jobs.db", clock)
-
-
-STORES: dict[str, Callable[[Path, Clock], Awaitable[JobStore]]] = {"sqlite": open_sqlite}
 Open = Callable[[], Awaitable[JobStore]]
+needs_server = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as running:
+        yield running
 
 
 @pytest.fixture
@@ -57,15 +60,25 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=sorted(STORES))
-async def reopen(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Open]:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_server)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where an empty store may be made: one of each kind."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "jobs.db")
+        return
+    with database_of(request.getfixturevalue("server")) as address:
+        yield address
+
+
+@pytest.fixture
+async def reopen(url: str, clock: Clock) -> AsyncIterator[Open]:
     """Opens the same store again after closing it."""
     held: list[JobStore] = []
 
     async def again() -> JobStore:
         while held:
             await held.pop().close()
-        held.append(await STORES[request.param](tmp_path, clock))
+        held.append(await open_jobs(url, now_ms=clock))
         return held[0]
 
     yield again

@@ -45,11 +45,15 @@ class Entry:
         kind: what happened.
         held: change of the tenant's held tokens.
         settled: change of its settled tokens.
+        held_micros: change of its held spend.
+        settled_micros: change of its settled spend.
     """
 
     kind: Kind
     held: int
     settled: int
+    held_micros: int = 0
+    settled_micros: int = 0
 
 
 def limit(input_tokens_max: int, max_tokens: int, choices: int) -> int:
@@ -89,14 +93,14 @@ def add(settled: Position, due: Position) -> Position:
     )
 
 
-def opening(held_tokens: int) -> list[Entry]:
+def opening(held_tokens: int, held_micros: int = 0) -> list[Entry]:
     """Ledger rows of a reservation."""
-    return [Entry(Kind.HOLD, held_tokens, 0)]
+    return [Entry(Kind.HOLD, held_tokens, 0, held_micros, 0)]
 
 
-def closing(held_tokens: int, due: Position) -> list[Entry]:
+def closing(held_tokens: int, due: Position, held_micros: int = 0, due_micros: int = 0) -> list[Entry]:
     """Ledger rows of an end: the hold goes, what is due is settled."""
-    rows = [Entry(Kind.RELEASE, -held_tokens, 0)]
+    rows = [Entry(Kind.RELEASE, -held_tokens, 0, -held_micros, 0)]
     if due != Position():
-        rows.append(Entry(Kind.SETTLE, 0, due.tokens))
+        rows.append(Entry(Kind.SETTLE, 0, due.tokens, 0, due_micros))
     return rows

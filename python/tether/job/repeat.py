@@ -34,6 +34,7 @@ class Standing:
         request_hash: 32 bytes.
         digest: SHA-256 of the manifest it was resolved to, 32 bytes.
         session: session that drives it, 16 bytes.
+        requeues: how often it was taken back out of the dead letters; each time it may be attempted as often again.
     """
 
     state: State
@@ -43,6 +44,7 @@ class Standing:
     request_hash: bytes
     digest: bytes
     session: bytes
+    requeues: int = 0
 
 
 def on_reserve(job: Standing, request_hash: bytes, digest: bytes) -> Answer:
@@ -83,4 +85,4 @@ def on_attempt(job: Standing, request_hash: bytes, of_session: bytes, after_epoc
 
 
 def _within(job: Standing) -> Answer:
-    return Answer.RUN if job.attempts < ATTEMPTS_MAX else Answer.EXHAUSTED
+    return Answer.RUN if job.attempts < ATTEMPTS_MAX * (job.requeues + 1) else Answer.EXHAUSTED

@@ -1,98 +1,199 @@
-"""Upkeep of the SQLite job store: what is overdue, what may be forgotten, and whether the books agree."""
+"""Upkeep of the job store, as programs: what may be forgotten, and whether the books agree.
 
-import sqlite3
-from collections.abc import Sequence
+What is forgotten is added up first (ledger per tenant, usage per hour), so tables stay bounded and every sum still
+holds for good.
+"""
 
-from tether.job.hold import Position
-from tether.job.state import State
-from tether.store.jobs import Completion, JobRow
-from tether.store.jobs_row import COLUMNS, to_row
+from collections.abc import Mapping, Sequence
 
-OVERDUE_MS = 60_000  # a worker or a driver may still commit a job this long after its deadline
+from tether.store import jobs_lease, jobs_letters
+from tether.store.jobs_books import open_books
+from tether.store.jobs_letter import LetterLimits
+from tether.store.jobs_quota import Verified
+from tether.store.jobs_table import ATTEMPTS, JOBS, LEASES, LEDGER, LEDGER_PARTS, OUTCOMES
+from tether.store.step import Delete, Fetch, Find, Mutex, Now, Program, Run, Table
+
 KEYED_KEPT_MS = 86_400_000  # 24 h: a repeat of a key gets its answer so long
 UNKEYED_KEPT_MS = 3_600_000  # nobody can ask for these again; an hour is for people who look
+LEASE_OVER_MS = 60_000  # the holder's own journal may still come in
+_LEASE_KEPT_MS = 86_400_000  # a closed one is known that long, so that nothing reopens it
 _USAGE_KEPT_MS = KEYED_KEPT_MS  # single rows while their job is there, sums per hour afterwards
+_UNBILLED_KEPT_MS = 30 * 86_400_000  # a billing endpoint that is away for a month gets hours instead of jobs
+_SESSION_KEPT_MS = 3_600_000  # lapsed for 720 leases
 _HOUR_MS = 3_600_000
+_USAGE_MUTEX = 2
 
-_OVERDUE = "SELECT job FROM jobs WHERE state = 1 AND deadline_ms < ? ORDER BY deadline_ms LIMIT ?"
-_UNDRIVEN = (
-    f"SELECT {COLUMNS} FROM jobs WHERE state = 1 AND (deadline_ms, number) > (?, ?) "  # noqa: S608 - no value
-    "AND session NOT IN ({}) ORDER BY deadline_ms, number LIMIT ?"
+_OLD = (
+    "SELECT job, tenant FROM jobs WHERE keyed = $1 AND ended_ms < $2 AND ended_ms IS NOT NULL AND NOT (state = 6 "
+    "AND EXISTS (SELECT 1 FROM dead_letters WHERE dead_letters.job = jobs.job)) ORDER BY ended_ms LIMIT $3"
 )
-_OLD = "SELECT job FROM jobs WHERE keyed = ? AND ended_ms < ? AND ended_ms IS NOT NULL ORDER BY ended_ms LIMIT ?"
-_SUM_USAGE = """
-INSERT INTO usage_hours (tenant, hour, model, version, input_tokens, output_tokens, output_bytes)
-SELECT tenant, at_ms / ?2, model, version, sum(input_tokens), sum(output_tokens), sum(output_bytes)
-FROM usage WHERE number <= ?1 GROUP BY 1, 2, 3, 4
-ON CONFLICT (tenant, hour, model, version) DO UPDATE SET input_tokens = input_tokens + excluded.input_tokens,
-output_tokens = output_tokens + excluded.output_tokens, output_bytes = output_bytes + excluded.output_bytes
+_SUM_LEDGER = """
+INSERT INTO ledger_sums (tenant, entries, held, settled, held_micros, settled_micros) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (tenant) DO UPDATE SET entries = ledger_sums.entries + excluded.entries,
+held = ledger_sums.held + excluded.held, settled = ledger_sums.settled + excluded.settled,
+held_micros = ledger_sums.held_micros + excluded.held_micros,
+settled_micros = ledger_sums.settled_micros + excluded.settled_micros
 """
-_LAST_OLD = "SELECT max(number) FROM (SELECT number FROM usage WHERE at_ms < ? ORDER BY number LIMIT ?)"
+_SUM_USAGE = """
+INSERT INTO usage_hours
+(tenant, hour, model, version, price_version, input_tokens, output_tokens, output_bytes, cost_micros)
+SELECT tenant, at_ms / $2, model, version, price_version, sum(input_tokens), sum(output_tokens), sum(output_bytes),
+sum(cost_micros) FROM usage WHERE number <= $1 AND (billed = 1 OR at_ms < $4) AND at_ms < $3 GROUP BY 1, 2, 3, 4, 5
+ON CONFLICT (hour, tenant, model, version, price_version) DO UPDATE SET
+input_tokens = usage_hours.input_tokens + excluded.input_tokens,
+output_tokens = usage_hours.output_tokens + excluded.output_tokens,
+output_bytes = usage_hours.output_bytes + excluded.output_bytes,
+cost_micros = usage_hours.cost_micros + excluded.cost_micros
+"""
+_LAST_OLD = (
+    "SELECT max(number) FROM (SELECT number FROM usage WHERE at_ms < $1 AND (billed = 1 OR at_ms < $3) "
+    "ORDER BY at_ms, number LIMIT $2) AS old"
+)
 
-_CHECKS = {
-    "held of the account differs from the holds of open jobs": """
-        SELECT tenant FROM (SELECT tenant, held_tokens AS n FROM accounts
-        UNION ALL SELECT tenant, -held_tokens FROM jobs WHERE state = 1) GROUP BY tenant HAVING sum(n) != 0""",
-    "held of the account differs from the ledger": """
-        SELECT tenant FROM (SELECT tenant, held_tokens AS n FROM accounts
-        UNION ALL SELECT tenant, -held FROM ledger) GROUP BY tenant HAVING sum(n) != 0""",
-    "settled input of the account differs from the usage": """
-        SELECT tenant FROM (SELECT tenant, settled_input AS n FROM accounts
-        UNION ALL SELECT tenant, -input_tokens FROM usage
-        UNION ALL SELECT tenant, -input_tokens FROM usage_hours) GROUP BY tenant HAVING sum(n) != 0""",
-    "settled output of the account differs from the usage": """
-        SELECT tenant FROM (SELECT tenant, settled_output AS n FROM accounts
-        UNION ALL SELECT tenant, -output_tokens FROM usage
-        UNION ALL SELECT tenant, -output_tokens FROM usage_hours) GROUP BY tenant HAVING sum(n) != 0""",
-    "a job that has ended holds tokens": "SELECT hex(job) FROM jobs WHERE state != 1 AND held_tokens != 0",
-    "a job's end and its state differ": "SELECT hex(job) FROM jobs WHERE (state = 1) != (ended_ms IS NULL)",
-    "what a job settled differs from its ledger": """
-        SELECT hex(job) FROM jobs WHERE settled_input + settled_output !=
-        (SELECT coalesce(sum(settled), 0) FROM ledger WHERE ledger.job = jobs.job)""",
-    "a job's outcome is missing or too early": """
-        SELECT hex(job) FROM jobs WHERE (state = 1) = EXISTS (SELECT 1 FROM outcomes WHERE outcomes.job = jobs.job)""",
-    "a counter is negative": """
-        SELECT tenant FROM accounts WHERE held_tokens < 0 OR settled_input < 0 OR settled_output < 0""",
+_SUMS = """
+SELECT tenant FROM (SELECT tenant, {account} AS n FROM accounts
+{rest}) AS sums WHERE ($1 = '' OR tenant = $1) GROUP BY tenant HAVING sum(n) <> 0"""
+
+
+def _differs(account: str, *others: tuple[str, str]) -> str:
+    """Tenants whose account differs from the sum of columns of other tables."""
+    rest = "\n".join(f"UNION ALL SELECT tenant, -({column}) FROM {table}" for column, table in others)  # noqa: S608
+    return _SUMS.format(account=account, rest=rest)
+
+
+_OPEN_JOBS = "jobs WHERE state = 1"
+_OF_JOBS = "SELECT job FROM jobs WHERE ($1 = '' OR tenant = $1) AND {}"
+_CHECKS: Mapping[str, str] = {
+    "held of the account differs from the holds of open jobs and leases": _differs(
+        "held_tokens", ("held_tokens", _OPEN_JOBS), ("tokens", "leases")
+    ),
+    "held spend of the account differs from the holds of open jobs and leases": _differs(
+        "held_micros", ("held_micros", _OPEN_JOBS), ("micros", "leases")
+    ),
+    "open jobs of the account differ from the jobs that are open": _differs("open_jobs", ("1", _OPEN_JOBS)),
+    "held of the account differs from the ledger": _differs("held_tokens", ("held", "ledger"), ("held", "ledger_sums")),
+    "held spend of the account differs from the ledger": _differs(
+        "held_micros", ("held_micros", "ledger"), ("held_micros", "ledger_sums")
+    ),
+    "settled of the account differs from the ledger": _differs(
+        "settled_input+settled_output", ("settled", "ledger"), ("settled", "ledger_sums")
+    ),
+    "settled spend of the account differs from the ledger": _differs(
+        "settled_micros", ("settled_micros", "ledger"), ("settled_micros", "ledger_sums")
+    ),
+    "settled input of the account differs from the usage": _differs(
+        "settled_input", ("input_tokens", "usage"), ("input_tokens", "usage_hours")
+    ),
+    "settled output of the account differs from the usage": _differs(
+        "settled_output", ("output_tokens", "usage"), ("output_tokens", "usage_hours")
+    ),
+    "settled spend of the account differs from the usage": _differs(
+        "settled_micros", ("cost_micros", "usage"), ("cost_micros", "usage_hours")
+    ),
+    "a job that has ended holds quota": _OF_JOBS.format("state <> 1 AND (held_tokens <> 0 OR held_micros <> 0)"),
+    "a job's end and its state differ": _OF_JOBS.format("(state = 1) <> (ended_ms IS NULL)"),
+    "what a job settled differs from its ledger": _OF_JOBS.format(
+        "settled_input + settled_output <> (SELECT coalesce(sum(settled), 0) FROM ledger WHERE ledger.job = jobs.job)"
+    ),
+    "what a job cost differs from its ledger": _OF_JOBS.format(
+        "cost_micros <> (SELECT coalesce(sum(settled_micros), 0) FROM ledger WHERE ledger.job = jobs.job)"
+    ),
+    "what a job holds differs from its ledger": _OF_JOBS.format(
+        "held_tokens <> (SELECT coalesce(sum(held), 0) FROM ledger WHERE ledger.job = jobs.job)"
+    ),
+    "a job's ledger has a gap": _OF_JOBS.format("entries <> (SELECT count(*) FROM ledger WHERE ledger.job = jobs.job)"),
+    "a job's outcome is missing or too early": _OF_JOBS.format(
+        "(state = 1) = EXISTS (SELECT 1 FROM outcomes WHERE outcomes.job = jobs.job)"
+    ),
+    "a lease's hold differs from its ledger": "SELECT lease FROM leases WHERE ($1 = '' OR tenant = $1) AND "
+    "tokens <> (SELECT coalesce(sum(held), 0) FROM ledger WHERE ledger.job = leases.lease)",
+    "a lease that was given back holds quota": "SELECT lease FROM leases WHERE ($1 = '' OR tenant = $1) AND "
+    "open = 0 AND (tokens <> 0 OR micros <> 0)",
+    "a counter is negative": "SELECT tenant FROM accounts WHERE ($1 = '' OR tenant = $1) AND (open_jobs < 0 "
+    "OR held_tokens < 0 OR held_micros < 0 OR settled_input < 0 OR settled_output < 0 OR settled_micros < 0 "
+    "OR day_tokens < 0 OR day_micros < 0)",
 }
 
 
-def overdue(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[Completion]:
-    """Abandonments for jobs whose driver and worker are both silent past the deadline."""
-    rows = connection.execute(_OVERDUE, (now_ms - OVERDUE_MS, limit)).fetchall()
-    return [Completion(job, 0, State.ABANDONED, Position(), error="DEADLINE: nobody ended the job") for (job,) in rows]
+def purge(limit: int, letters: LetterLimits, *, alone: bool, outbox: bool) -> Program[int]:
+    """Forget old jobs with what belongs to them, old dead letters and closed leases, and add up old usage.
 
+    Args:
+        limit: at most so many of each.
+        letters: how many dead letters are kept.
+        alone: whether nobody else writes.
+        outbox: whether somebody takes usage by `outbox`; until then it is kept row by row.
 
-def undriven(
-    connection: sqlite3.Connection, standing: Sequence[bytes], after: tuple[int, int], limit: int
-) -> list[JobRow]:
-    """Open jobs that none of these sessions drives; see `JobStore.undriven`."""
-    query = _UNDRIVEN.format(", ".join("?" * len(standing)))
-    return [to_row(row) for row in connection.execute(query, (*after, *standing, limit))]
-
-
-def purge(connection: sqlite3.Connection, now_ms: int, limit: int) -> int:
-    """Forget old jobs and add up old usage; returns how many jobs went."""
-    unkeyed = connection.execute(_OLD, (0, now_ms - UNKEYED_KEPT_MS, limit)).fetchall()
-    keyed = connection.execute(_OLD, (1, now_ms - KEYED_KEPT_MS, limit - len(unkeyed))).fetchall()
-    gone = unkeyed + keyed
-    for table in ("outcomes", "ledger", "jobs"):
-        connection.executemany(f"DELETE FROM {table} WHERE job = ?", gone)  # noqa: S608 - names from the line above
-    _add_up(connection, now_ms, limit)
+    Returns:
+        How many jobs went.
+    """
+    now_ms = yield Now()
+    yield Mutex(jobs_letters.LETTERS_MUTEX)
+    yield from jobs_letters.trim(letters, now_ms, limit)
+    yield from jobs_lease.over(now_ms - LEASE_OVER_MS, limit, alone=alone)
+    gone = yield from _old(now_ms, limit)
+    if gone:
+        yield from open_books(tenant for _job, tenant in gone)
+        if not alone:
+            again = {job for job, _tenant in (yield from _old(now_ms, limit))}
+            gone = [(job, tenant) for job, tenant in gone if job in again]
+        yield from _forget([job for job, _tenant in gone], (OUTCOMES, ATTEMPTS, JOBS))
+    yield from _forget_leases(now_ms, limit)
+    yield from _add_up(now_ms, limit, outbox=outbox)
+    yield Run("DELETE FROM sessions WHERE at_ms < $1", (now_ms - _SESSION_KEPT_MS,))
     return len(gone)
 
 
-def _add_up(connection: sqlite3.Connection, now_ms: int, limit: int) -> None:
-    (last,) = connection.execute(_LAST_OLD, (now_ms - _USAGE_KEPT_MS, limit)).fetchone()
+def _old(now_ms: int, limit: int) -> Program[list[tuple[bytes, str]]]:
+    unkeyed = yield Fetch(_OLD, (0, now_ms - UNKEYED_KEPT_MS, limit))
+    keyed = yield Fetch(_OLD, (1, now_ms - KEYED_KEPT_MS, limit - len(unkeyed)))
+    return [(row[0], row[1]) for row in (*unkeyed, *keyed)]
+
+
+def _forget(jobs: Sequence[bytes], tables: Sequence[Table]) -> Program[None]:
+    """Add up the ledger of jobs or leases per tenant, then remove it and their rows."""
+    sums: dict[str, list[int]] = {}
+    for row in (yield Find(LEDGER_PARTS, "job", jobs)):
+        total = sums.setdefault(row[0], [0, 0, 0, 0, 0])
+        for at, value in enumerate((1, *row[1:])):
+            total[at] += value
+    for tenant, total in sorted(sums.items()):
+        yield Run(_SUM_LEDGER, (tenant, *total))
+    yield Delete(LEDGER, "job", jobs)
+    for table in tables:
+        yield Delete(table, table.key[0], jobs)
+
+
+def _forget_leases(now_ms: int, limit: int) -> Program[None]:
+    query = "SELECT lease, tenant FROM leases WHERE open = 0 AND until_ms < $1 ORDER BY until_ms LIMIT $2"
+    rows = yield Fetch(query, (now_ms - _LEASE_KEPT_MS, limit))
+    if rows:
+        yield from open_books(row[1] for row in rows)
+        yield from _forget([row[0] for row in rows], (LEASES,))
+
+
+def _add_up(now_ms: int, limit: int, *, outbox: bool) -> Program[None]:
+    yield Mutex(_USAGE_MUTEX)
+    before_ms = now_ms - _USAGE_KEPT_MS
+    unbilled_ms = now_ms - (_UNBILLED_KEPT_MS if outbox else _USAGE_KEPT_MS)
+    [(last,)] = yield Fetch(_LAST_OLD, (before_ms, limit, unbilled_ms))
     if last is not None:
-        connection.execute(_SUM_USAGE, (last, _HOUR_MS))
-        connection.execute("DELETE FROM usage WHERE number <= ?", (last,))
+        yield Run(_SUM_USAGE, (last, _HOUR_MS, before_ms, unbilled_ms))
+        query = "DELETE FROM usage WHERE number <= $1 AND (billed = 1 OR at_ms < $3) AND at_ms < $2"
+        yield Run(query, (last, before_ms, unbilled_ms))
 
 
-def check(connection: sqlite3.Connection) -> list[str]:
+def verify(tenant: str) -> Program[Verified]:
     """Violations of the invariants, each with the first tenants or jobs it touches."""
     found = []
     for words, query in _CHECKS.items():
-        rows = connection.execute(query + " LIMIT 3").fetchall()
+        rows = yield Fetch(query + " LIMIT 3", (tenant,))
         if rows:
-            found.append(f"{words}: {', '.join(str(row[0]) for row in rows)}")
-    return found
+            found.append(f"{words}: {', '.join(_name(row[0]) for row in rows)}")
+    [(jobs,)] = yield Fetch("SELECT count(*) FROM jobs WHERE ($1 = '' OR tenant = $1)", (tenant,))
+    [(entries,)] = yield Fetch("SELECT count(*) FROM ledger WHERE ($1 = '' OR tenant = $1)", (tenant,))
+    return Verified(tuple(found), int(jobs), int(entries))
+
+
+def _name(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

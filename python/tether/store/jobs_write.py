@@ -1,17 +1,20 @@
-"""The writes of the SQLite job store, each over a batch inside a transaction that the executor opens and commits.
+"""The writes of the job store, each a program over a batch inside one transaction.
 
-New keys are the rule and repeats the exception: a group is inserted blindly, and only when a key collides does it go
-again row by row, reading first.
+New keys are the rule and repeats the exception: where one process alone writes, a group is inserted blindly, and only
+when a key collides does it go again row by row, reading first.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
 from tether.errors import Reason, TetherError
-from tether.job import hold, outcome, repeat
+from tether.job import hold, outcome, poison, price, repeat
+from tether.job.hold import Position
 from tether.job.outcome import Verdict
+from tether.job.poison import Cause
 from tether.job.repeat import Answer
+from tether.job.state import State, is_open
+from tether.store import jobs_letters
 from tether.store.jobs import (
     ANSWER_BYTES_MAX,
     Attempt,
@@ -23,133 +26,213 @@ from tether.store.jobs import (
     Reserved,
     Settled,
 )
-from tether.store.jobs_account import Books
-from tether.store.jobs_row import INSERT, find_whole, new_row, standing
+from tether.store.jobs_books import Books, open_books
+from tether.store.jobs_letter import Requeue
+from tether.store.jobs_row import new_row, past_row, plain, standing, to_row, with_outcome
+from tether.store.jobs_table import ATTEMPTS, JOBS, NEW_JOB, OUTCOMES
+from tether.store.step import Blind, Fetch, Find, Insert, Now, Program
 
-_RERUN = (
-    "UPDATE jobs SET state = 1, epoch = epoch + 1, after_epoch = 0, attempts = attempts + 1, session = ?, driver = ?, "
-    "worker = ?, worker_incarnation = ?, worker_address = ?, held_tokens = ?, entries = ?, deadline_ms = ?, "
-    "ended_ms = NULL, error = '' WHERE job = ?"
-)
-_ATTEMPT = (
-    "UPDATE jobs SET epoch = epoch + 1, after_epoch = ?, attempts = attempts + 1, session = ?, driver = ?, worker = ?, "
-    "worker_incarnation = ?, worker_address = ? WHERE job = ?"
-)
-_END = (
-    "UPDATE jobs SET state = ?, held_tokens = 0, settled_input = ?, settled_output = ?, settled_bytes = ?, "
-    "entries = ?, ended_ms = ?, error = ? WHERE job = ?"
-)
-_OUTCOME = "INSERT INTO outcomes (job, receipt, answer) VALUES (?, ?, ?)"
-_FORGET = "DELETE FROM outcomes WHERE job = ?"
+OVERDUE_MS = 60_000  # a worker or a driver may still commit a job this long after its deadline
+_CAUSES = frozenset(Cause)
+Rows = dict[bytes, JobRow]
 
 
-def reserve(
-    connection: sqlite3.Connection, batch: Sequence[Reservation], now_ms: int
-) -> list[Reserved | Existing | Refused]:
+def find(jobs: Sequence[bytes]) -> Program[Rows]:
+    """Jobs with receipts and answers, by id."""
+    rows = [to_row(row) for row in (yield Find(JOBS, "job", jobs))]
+    ended = [row.subject.job for row in rows if not is_open(row.state)]
+    found = (yield Find(OUTCOMES, "job", ended)) if ended else []
+    outcomes = {one[0]: one for one in found}
+    return {row.subject.job: with_outcome(row, outcomes.get(row.subject.job)) for row in rows}
+
+
+def locked(jobs: Sequence[bytes], *, alone: bool) -> Program[tuple[Books, Rows]]:
+    """The books of whoever pays for these jobs, and the jobs as they stand then.
+
+    Args:
+        jobs: ids.
+        alone: whether nobody else writes, so that what was read before the lock still holds.
+    """
+    rows = yield from find(jobs)
+    books = yield from open_books(row.subject.tenant for row in rows.values())
+    if not alone and rows:
+        rows = yield from find(jobs)
+    return books, rows
+
+
+def reserve(batch: Sequence[Reservation], *, alone: bool) -> Program[list[Reserved | Existing | Refused]]:
     """Reserve a batch; see `JobStore.reserve`."""
-    connection.execute("SAVEPOINT blind")
-    try:
-        connection.executemany(INSERT, [new_row(asked, now_ms) for asked in batch])
-    except sqlite3.IntegrityError:
-        connection.execute("ROLLBACK TO blind")
-        return _reserve_reading(connection, batch, now_ms)
-    finally:
-        connection.execute("RELEASE blind")
-    books = Books(now_ms)
-    for asked in batch:
-        _open(books, asked)
-    books.write(connection)
-    return [Reserved(1, asked.seed) for asked in batch]
-
-
-def _reserve_reading(
-    connection: sqlite3.Connection, batch: Sequence[Reservation], now_ms: int
-) -> list[Reserved | Existing | Refused]:
-    books = Books(now_ms)
-    results = [_reserve_one(connection, books, asked, now_ms) for asked in batch]
-    books.write(connection)
+    books = yield from open_books([asked.subject.tenant for asked in batch])
+    if alone:
+        new: list[tuple[object, ...]] = []
+        results: list[Reserved | Existing | Refused] = [_open(books, asked, new) for asked in batch]
+        if (yield Blind(NEW_JOB, new)):
+            yield books.steps()
+            return results
+        books = books.anew()
+    rows = yield from find(list({asked.subject.job for asked in batch}))
+    new = []
+    results = [_reserve_one(books, rows, asked, new) for asked in batch]
+    if new:
+        yield Insert(NEW_JOB, new)
+    yield from books.write()
     return results
 
 
+def _open(books: Books, asked: Reservation, new: list[tuple[object, ...]]) -> Reserved | Refused:
+    subject = asked.subject
+    held = books.admit(asked, subject.limit_tokens, asked.price)
+    if isinstance(held, TetherError):
+        return Refused(held)
+    micros, day = held
+    new.append(new_row(asked, micros, day, books.now_ms))
+    books.note(subject.job, subject.tenant, 1, 0, hold.opening(subject.limit_tokens, micros))
+    return Reserved(1, asked.seed)
+
+
 def _reserve_one(
-    connection: sqlite3.Connection, books: Books, asked: Reservation, now_ms: int
+    books: Books, rows: Rows, asked: Reservation, new: list[tuple[object, ...]]
 ) -> Reserved | Existing | Refused:
-    row = find_whole(connection, asked.subject.job)
+    row = rows.get(asked.subject.job)
     if row is None:
-        connection.execute(INSERT, new_row(asked, now_ms))
-        _open(books, asked)
-        return Reserved(1, asked.seed)
+        opened = _open(books, asked, new)
+        if isinstance(opened, Reserved):
+            rows[asked.subject.job] = to_row(_as_read(new[-1]))
+        return opened
     answer = repeat.on_reserve(standing(row), asked.subject.request_hash, asked.subject.digest)
     if answer is not Answer.RUN:
         return _no_run(answer, row)
-    _rerun(connection, books, row, asked)
-    return Reserved(row.epoch + 1, row.seed)
+    return _rerun(books, rows, row, asked)
 
 
-def _open(books: Books, asked: Reservation) -> None:
-    subject = asked.subject
-    books.note(subject.job, subject.tenant, 1, 0, hold.opening(subject.limit_tokens))
+def _as_read(new: tuple[object, ...]) -> list[object]:
+    """A row of `JOBS` as it will be read."""
+    values = dict(zip(NEW_JOB.columns, new, strict=True))
+    return [values.get(column, 0 if column != "ended_ms" else None) for column in JOBS.columns]
 
 
-def _rerun(connection: sqlite3.Connection, books: Books, row: JobRow, asked: Reservation) -> None:
-    job, driver, worker = row.subject.job, asked.driver, asked.worker
-    held = hold.hold(row.subject.limit_tokens, row.settled)
-    entries = books.note(job, row.subject.tenant, row.epoch + 1, row.entries, hold.opening(held))
-    where = (driver.session, driver.node, worker.node, worker.incarnation, worker.address)
-    connection.execute(_RERUN, (*where, held, entries, asked.deadline_ms, job))
-    connection.execute(_FORGET, (job,))
+def _rerun(books: Books, rows: Rows, row: JobRow, asked: Reservation) -> Reserved | Refused:
+    """Hold again for a job that had ended, as its next attempt from the beginning."""
+    job, tokens = row.subject.job, hold.hold(row.subject.limit_tokens, row.settled)
+    held = books.admit(replace(asked, subject=row.subject), tokens, row.price)
+    if isinstance(held, TetherError):
+        return Refused(held)
+    micros, day = held
+    entries = books.note(job, row.subject.tenant, row.epoch + 1, row.entries, hold.opening(tokens, micros))
+    books.attempts.append(past_row(row, row.settled, row.error, row.ended_ms or books.now_ms))
+    after = replace(
+        row, state=State.RESERVED, epoch=row.epoch + 1, after_epoch=0, attempts=row.attempts + 1, entries=entries,
+        driver=asked.driver, worker=asked.worker, held_tokens=tokens, held_micros=micros, held_day=day,
+        deadline_ms=asked.deadline_ms, ended_ms=None, error="", receipt=b"", answer=None, position=Position(),
+        fingerprint=asked.fingerprint, placed_ms=books.now_ms, cause=int(Cause.NEW), raced_epoch=0,
+    )  # fmt: skip
+    rows[job] = after
+    books.rerun(after)
+    return Reserved(after.epoch, row.seed)
 
 
-def attempt(connection: sqlite3.Connection, batch: Sequence[Attempt]) -> list[Reserved | Existing | Refused]:
+def requeue(batch: Sequence[Requeue], *, alone: bool) -> Program[list[Reserved | Existing | Refused]]:
+    """Take dead jobs back; see `JobStore.requeue`."""
+    books, rows = yield from locked([asked.job for asked in batch], alone=alone)
+    results = [_requeue_one(books, rows, asked) for asked in batch]
+    yield from books.write()
+    back = [asked.job for asked, result in zip(batch, results, strict=True) if isinstance(result, Reserved)]
+    yield from jobs_letters.requeued(back, books.now_ms)
+    return results
+
+
+def _requeue_one(books: Books, rows: Rows, asked: Requeue) -> Reserved | Existing | Refused:
+    row = rows.get(asked.job)
+    if row is None:
+        return Refused(_unknown())
+    if row.state is not State.DEAD:
+        return Existing(row)
+    fresh = replace(row, requeues=row.requeues + 1, poison=0, alone=False)
+    as_new = Reservation(
+        row.subject, asked.driver, asked.worker, row.seed, asked.deadline_ms, asked.limits, row.price, asked.fingerprint
+    )
+    return _rerun(books, rows, fresh, as_new)
+
+
+def attempt(batch: Sequence[Attempt], *, alone: bool) -> Program[list[Reserved | Existing | Refused]]:
     """Raise epochs; see `JobStore.attempt`."""
-    return [_attempt_one(connection, asked) for asked in batch]
+    books, rows = yield from locked(list({asked.job for asked in batch}), alone=alone)
+    results = [_attempt_one(books, rows, asked) for asked in batch]
+    yield from books.write()
+    return results
 
 
-def _attempt_one(connection: sqlite3.Connection, asked: Attempt) -> Reserved | Existing | Refused:
-    row = find_whole(connection, asked.job)
+def _attempt_one(books: Books, rows: Rows, asked: Attempt) -> Reserved | Existing | Refused:
+    row = rows.get(asked.job)
     if row is None:
         return Refused(_unknown())
     answer = repeat.on_attempt(standing(row), asked.request_hash, asked.of_session, asked.after_epoch)
     if answer is not Answer.RUN:
         return _no_run(answer, row)
-    driver, worker = asked.driver, asked.worker
-    where = (driver.session, driver.node, worker.node, worker.incarnation, worker.address)
-    connection.execute(_ATTEMPT, (asked.after_epoch, *where, asked.job))
-    return Reserved(row.epoch + 1, row.seed)
+    cause = Cause(asked.cause) if asked.cause in _CAUSES else Cause.UNSPECIFIED
+    books.attempts.append(past_row(row, asked.position, plain(asked.error), books.now_ms))
+    after = replace(
+        row, epoch=row.epoch + 1, after_epoch=asked.after_epoch, attempts=row.attempts + 1, driver=asked.driver,
+        worker=asked.worker, position=replace(asked.position, input_tokens=0), fingerprint=asked.fingerprint,
+        placed_ms=books.now_ms, cause=int(cause), raced_epoch=asked.after_epoch if asked.race else 0,
+        poison=row.poison + poison.is_point(cause, row.position, asked.position), alone=asked.alone,
+    )  # fmt: skip
+    rows[asked.job] = after
+    books.follow(after)
+    return Reserved(after.epoch, row.seed)
 
 
-def complete(connection: sqlite3.Connection, batch: Sequence[Completion], now_ms: int) -> list[Settled | Refused]:
+def complete(batch: Sequence[Completion], *, alone: bool) -> Program[list[Settled | Refused]]:
     """Write outcomes; see `JobStore.complete`."""
-    books = Books(now_ms)
-    results = [_complete_one(connection, books, asked, now_ms) for asked in batch]
-    books.write(connection)
+    books, rows = yield from locked(list({asked.job for asked in batch}), alone=alone)
+    racers = yield from _racers(batch, rows)
+    results = [_complete_one(books, rows, racers, asked) for asked in batch]
+    yield from books.write()
+    graves = [
+        (result.row, asked)
+        for result, asked in zip(results, batch, strict=True)
+        if asked.outcome is State.DEAD and isinstance(result, Settled) and result.written
+    ]
+    if graves:
+        yield from jobs_letters.bury(graves, books.now_ms)
     return results
 
 
-def _complete_one(connection: sqlite3.Connection, books: Books, asked: Completion, now_ms: int) -> Settled | Refused:
-    row = find_whole(connection, asked.job)
+def _racers(batch: Sequence[Completion], rows: Rows) -> Program[dict[bytes, str]]:
+    """Workers of attempts that run beside the newest ones."""
+    raced = [asked.job for asked in batch if asked.job in rows and rows[asked.job].raced_epoch]
+    found = (yield Find(ATTEMPTS, "job", raced)) if raced else []
+    return {row[0]: row[2] for row in found if row[1] == rows[row[0]].raced_epoch}
+
+
+def _complete_one(books: Books, rows: Rows, racers: dict[bytes, str], asked: Completion) -> Settled | Refused:
+    row = rows.get(asked.job)
     if row is None:
         return Refused(_unknown())
-    if asked.worker and asked.epoch == row.epoch and asked.worker != row.worker.node:
+    raced = asked.epoch != 0 and asked.epoch == row.raced_epoch
+    runs_on = racers.get(asked.job, "") if raced else row.worker.node
+    if asked.worker and (raced or asked.epoch == row.epoch) and asked.worker != runs_on:
         return Refused(TetherError(Reason.ROLE_FORBIDDEN, "The attempt runs on another worker"))
-    verdict = outcome.decide(row.state, row.epoch, asked.outcome, asked.epoch)
+    verdict = outcome.decide(row.state, row.epoch, asked.outcome, row.epoch if raced else asked.epoch)
     if verdict is Verdict.UNKNOWN:
         return Refused(TetherError(Reason.STALE_EPOCH, f"Attempt {asked.epoch} of the job was never made"))
     if verdict is Verdict.WRITE:
-        return Settled(_end(connection, books, row, asked, now_ms), written=True)
+        rows[asked.job] = _end(books, row, asked)
+        return Settled(rows[asked.job], written=True)
     return Settled(row, written=False)
 
 
-def _end(connection: sqlite3.Connection, books: Books, row: JobRow, asked: Completion, now_ms: int) -> JobRow:
+def _end(books: Books, row: JobRow, asked: Completion) -> JobRow:
     due = hold.beyond(row.settled, asked.used)
-    paid, answer = hold.add(row.settled, due), _kept(row, asked)
-    entries = books.note(asked.job, row.subject.tenant, row.epoch, row.entries, hold.closing(row.held_tokens, due))
-    books.bill(row, due)
-    settled = (paid.input_tokens, paid.output_tokens, paid.output_bytes)
-    connection.execute(_END, (int(asked.outcome), *settled, entries, now_ms, asked.error, asked.job))
-    connection.execute(_OUTCOME, (asked.job, asked.receipt, answer))
-    ended = replace(row, state=asked.outcome, held_tokens=0, settled=paid, entries=entries, ended_ms=now_ms)
-    return replace(ended, error=asked.error, receipt=asked.receipt, answer=answer)
+    paid = hold.add(row.settled, due)
+    micros = price.cost(row.price, paid) - row.cost_micros
+    ended = replace(
+        row, state=asked.outcome, held_tokens=0, held_micros=0, settled=paid, cost_micros=row.cost_micros + micros,
+        entries=books.close_hold(row, due, micros), ended_ms=books.now_ms, error=plain(asked.error),
+        receipt=asked.receipt, answer=_kept(row, asked),
+    )  # fmt: skip
+    books.end(ended)
+    return ended
 
 
 def _kept(row: JobRow, asked: Completion) -> bytes | None:
@@ -159,11 +242,24 @@ def _kept(row: JobRow, asked: Completion) -> bytes | None:
     return asked.answer
 
 
+def expire(limit: int, *, alone: bool) -> Program[int]:
+    """Abandon jobs whose driver and worker are both silent past the deadline; see `JobStore.expire`."""
+    before_ms = (yield Now()) - OVERDUE_MS
+    query = "SELECT job FROM jobs WHERE state = 1 AND deadline_ms < $1 ORDER BY deadline_ms LIMIT $2"
+    rows = yield Fetch(query, (before_ms, limit))
+    if not rows:
+        return 0
+    why = "DEADLINE: nobody ended the job"
+    asked = [Completion(row[0], 0, State.ABANDONED, Position(), error=why) for row in rows]
+    results = yield from complete(asked, alone=alone)
+    return sum(isinstance(result, Settled) and result.written for result in results)
+
+
 def _no_run(answer: Answer, row: JobRow) -> Existing | Refused:
     if answer is Answer.CONFLICT:
         return Refused(TetherError(Reason.JOB_CONFLICT, "The key of this job names another request"))
     if answer is Answer.EXHAUSTED:
-        return Refused(TetherError(Reason.JOB_FAILED, f"The job was attempted {repeat.ATTEMPTS_MAX} times"))
+        return Refused(TetherError(Reason.JOB_FAILED, f"The job was attempted {row.attempts} times"))
     return Existing(row)
 
 

@@ -78,10 +78,12 @@ class Postgres:
         lines = [Line(url, limits, statement_s=limits.statement_s) for _ in range(_LANES)]
         self._lanes = [Lane(line, opener) for line in lines]
         self._point = Line(url, limits, statement_s=limits.statement_s, read_only=True)
-        self._long = Line(replica or url, limits, statement_s=limits.browse_s, read_only=True)
-        self._lines = [*lines, self._point]
+        self._long = Line(url, limits, statement_s=limits.browse_s, read_only=True)
+        self._replica = Line(replica, limits, statement_s=limits.browse_s, read_only=True) if replica else None
+        self._lines = [*lines, self._point, self._long]
         self._reads = Reads(self._point, _STALL_S)
         self._browses = Reads(self._long, limits.browse_s)
+        self._aside = Reads(self._replica, limits.browse_s) if self._replica is not None else None
         self._lane_of: dict[Any, Lane] = {}
         self._closed = False
 
@@ -118,7 +120,8 @@ class Postgres:
         except BaseException:
             await database.close()
             raise
-        database._long.mend()  # a replica that is away must not keep the primary's store from opening
+        if database._replica is not None:
+            database._replica.mend()  # one that is away must not keep the primary's store from opening
         return database
 
     async def batch(
@@ -178,13 +181,15 @@ class Postgres:
         return await self._reads.run(work)
 
     async def browse(self, work: Work[T]) -> T:
-        """Run a long read in one transaction that sees one committed state, on the replica where there is one.
+        """Run a long read in one transaction that sees one committed state, on the replica while it is there.
 
         Raises:
             TetherError: as for `read`.
         """
         self._require_open()
-        return await self._browses.run(lambda connection: _in_one_state(connection, work))
+        aside = self._replica is not None and self._replica.is_up
+        reads = self._aside if aside and self._aside is not None else self._browses
+        return await reads.run(lambda connection: _in_one_state(connection, work))
 
     async def close(self) -> None:
         """Finish what was submitted and close; idempotent."""
@@ -193,6 +198,8 @@ class Postgres:
             await lane.close()
         await self._reads.close()
         await self._browses.close()
+        if self._aside is not None:
+            await self._aside.close()
 
     def _require_open(self) -> None:
         if self._closed:

@@ -5,8 +5,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tether.store.jobs_keep import check
+from tether.store.jobs_keep import verify
 from tether.store.migrate import apply, load
+from tether.store.sqlite_run import run
+
+
+def check(connection: sqlite3.Connection, tenant: str = "") -> list[str]:
+    return list(run(connection, verify(tenant), 0).violations)
+
+
+def account(connection: sqlite3.Connection, tenant: str, **counters: int) -> None:
+    columns = {"held_tokens": 0, "settled_input": 0, "settled_output": 0, **counters}
+    marks = ", ".join("?" * (len(columns) + 1))
+    connection.execute(
+        f"INSERT INTO accounts (tenant, {', '.join(columns)}) VALUES ({marks})", (tenant, *columns.values())
+    )
 
 
 @pytest.fixture
@@ -22,18 +35,20 @@ def test_check_of_an_empty_store_is_silent(connection: sqlite3.Connection) -> No
 
 
 def test_check_finds_a_counter_without_its_jobs_and_ledger(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT INTO accounts VALUES ('t', 5, 0, 0)")
+    account(connection, "t", held_tokens=5)
     assert [words.partition(":")[0] for words in check(connection)] == [
-        "held of the account differs from the holds of open jobs",
+        "held of the account differs from the holds of open jobs and leases",
         "held of the account differs from the ledger",
     ]
 
 
 def test_check_finds_settled_tokens_without_usage(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT INTO accounts VALUES ('t', 0, 1, 2)")
-    assert len(check(connection)) == 2
+    account(connection, "t", settled_input=1, settled_output=2)
+    assert len(check(connection)) == 3  # input, output, and the ledger
 
 
 def test_check_names_the_tenant(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT INTO accounts VALUES ('acme', -1, 0, 0)")
+    account(connection, "acme", held_tokens=-1)
     assert all(words.endswith("acme") for words in check(connection))
+    assert len(check(connection, "acme")) == 3
+    assert check(connection, "other") == []

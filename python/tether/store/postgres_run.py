@@ -1,0 +1,237 @@
+"""Carries out the steps of a program on PostgreSQL, inside a transaction that somebody else opens and commits.
+
+A round trip costs more than a row, so rows travel as arrays, one per column, and writes that belong together travel as
+one statement. Time is the server's, since several owners write.
+Source: postgresql.org/docs/15/functions-array.html (unnest), postgresql.org/docs/15/queries-with.html.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+import asyncpg
+
+from tether.store.jobs_table import ACCOUNTS
+from tether.store.step import (
+    Blind,
+    Delete,
+    Fetch,
+    Find,
+    Insert,
+    Lock,
+    Mutex,
+    Now,
+    Program,
+    Run,
+    Table,
+    Together,
+    Update,
+)
+
+T = TypeVar("T")
+Clock = Callable[[], int] | None
+_MUTEX_SPACE = 0x7465  # keeps these advisory locks apart from those of others
+_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+_LOCKED = (
+    f"SELECT {', '.join(ACCOUNTS.columns)} FROM accounts WHERE tenant = ANY($1::text[]) "  # noqa: S608
+    "ORDER BY tenant FOR NO KEY UPDATE"
+)
+_MISSING = (
+    f"INSERT INTO accounts ({', '.join(ACCOUNTS.columns)}) SELECT tenant, "  # noqa: S608
+    f"{', '.join('0' for _ in ACCOUNTS.columns[1:])} FROM unnest($1::text[]) AS t(tenant) ON CONFLICT DO NOTHING"
+)
+_MARK = re.compile(r"\$(\d+)")
+
+
+async def run(connection: asyncpg.Connection, program: Program[T], clock: Clock) -> T:
+    """Run a program to its end.
+
+    Args:
+        connection: inside a transaction.
+        program: what to run.
+        clock: wall clock, milliseconds since the Unix epoch; None for the server's.
+
+    Returns:
+        The program's result.
+
+    Raises:
+        asyncpg.PostgresError: the database failed or refused.
+    """
+    answer: Any = None
+    try:
+        while True:
+            step = program.send(answer)
+            answer = await _DO[type(step)](connection, step, clock)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        program.close()
+
+
+async def _fetch(connection: asyncpg.Connection, step: Fetch, _clock: Clock) -> list[Any]:
+    return [tuple(row) for row in await connection.fetch(step.sql, *step.values)]
+
+
+async def _run(connection: asyncpg.Connection, step: Run, _clock: Clock) -> int:
+    return _count(await connection.execute(step.sql, *step.values))
+
+
+async def _find(connection: asyncpg.Connection, step: Find, _clock: Clock) -> list[Any]:
+    if not step.keys:
+        return []
+    return [tuple(row) for row in await connection.fetch(_select(step.table, step.column), list(step.keys))]
+
+
+async def _write(connection: asyncpg.Connection, step: Insert | Update | Delete, _clock: Clock) -> None:
+    if _is_some(step):
+        sql, values = _statement(step)
+        await connection.execute(sql, *values)
+
+
+async def _blind(connection: asyncpg.Connection, step: Blind, _clock: Clock) -> bool:
+    savepoint = connection.transaction()
+    await savepoint.start()
+    sql, values = _statement(Insert(step.table, step.rows, absent=True))
+    whole = _count(await connection.execute(sql, *values)) == len(step.rows)
+    await (savepoint.commit() if whole else savepoint.rollback())
+    return whole
+
+
+async def _together(connection: asyncpg.Connection, step: Together, _clock: Clock) -> None:
+    """All of it as one statement: the last one, with the others as its common table expressions."""
+    steps = [one for one in step.steps if _is_some(one)]
+    if not steps:
+        return
+    values: list[Any] = []
+    texts = []
+    for one in steps:
+        sql, own = _statement(one)
+        texts.append(_shifted(sql, len(values)))
+        values += own
+    named = ", ".join(f"w{at} AS ({text})" for at, text in enumerate(texts[:-1]))
+    await connection.execute(f"WITH {named} {texts[-1]}" if named else texts[-1], *values)
+
+
+async def _lock(connection: asyncpg.Connection, step: Lock, clock: Clock) -> tuple[list[Any], int]:
+    tenants = list(step.tenants)
+    rows = [tuple(row) for row in await connection.fetch(_LOCKED, tenants)] if tenants else []
+    if len(rows) < len(tenants):
+        await connection.execute(_MISSING, tenants)
+        rows = [tuple(row) for row in await connection.fetch(_LOCKED, tenants)]
+    return rows, await _now(connection, step, clock)
+
+
+async def _now(connection: asyncpg.Connection, _step: object, clock: Clock) -> int:
+    now_ms: int = clock() if clock is not None else await connection.fetchval(_NOW)
+    return now_ms
+
+
+async def _mutex(connection: asyncpg.Connection, step: Mutex, _clock: Clock) -> None:
+    await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", _MUTEX_SPACE, step.number)
+
+
+_DO: dict[type, Callable[..., Any]] = {
+    Fetch: _fetch,
+    Run: _run,
+    Find: _find,
+    Insert: _write,
+    Blind: _blind,
+    Update: _write,
+    Delete: _write,
+    Together: _together,
+    Lock: _lock,
+    Now: _now,
+    Mutex: _mutex,
+}
+
+
+def _is_some(step: Insert | Update | Delete) -> bool:
+    return bool(step.keys if isinstance(step, Delete) else step.rows)
+
+
+def _statement(step: Insert | Update | Delete) -> tuple[str, list[Any]]:
+    """A statement for all rows of a step, and an array per column."""
+    if isinstance(step, Delete):
+        return _deletion(step.table, step.column), [list(step.keys)]
+    text = _setting(step.table) if isinstance(step, Update) else _insertion(step.table, absent=step.absent)
+    return text, [list(column) for column in zip(*step.rows, strict=True)]
+
+
+_TEXTS: dict[tuple[str, int, object], tuple[str, Table]] = {}  # by a table's identity, so the table stays too
+
+
+def _text(what: str, table: Table, detail: object, make: Callable[[], str]) -> str:
+    key = (what, id(table), detail)
+    found = _TEXTS.get(key)
+    if found is None:
+        found = _TEXTS[key] = make(), table
+    return found[0]
+
+
+def _select(table: Table, column: str) -> str:
+    return _text(
+        "select",
+        table,
+        column,
+        lambda: (
+            f"SELECT {', '.join(table.columns)} FROM {table.name} "  # noqa: S608
+            f"WHERE {column} = ANY($1::{_type(table, column)}[])"
+        ),
+    )
+
+
+def _insertion(table: Table, *, absent: bool) -> str:
+    conflict = " ON CONFLICT DO NOTHING" if absent else ""
+    return _text(
+        "insert",
+        table,
+        absent,
+        lambda: (
+            f"INSERT INTO {table.name} ({', '.join(table.columns)}) SELECT * FROM {_arrays(table)}{conflict}"  # noqa: S608
+        ),
+    )
+
+
+def _setting(table: Table) -> str:
+    values = [column for column in table.columns if column not in table.key]
+    return _text(
+        "update",
+        table,
+        None,
+        lambda: (
+            f"UPDATE {table.name} SET {', '.join(f'{column} = v.{column}' for column in values)} "  # noqa: S608
+            f"FROM {_arrays(table)} AS v({', '.join(table.columns)}) "
+            f"WHERE {' AND '.join(f'{table.name}.{column} = v.{column}' for column in table.key)}"
+        ),
+    )
+
+
+def _deletion(table: Table, column: str) -> str:
+    return _text(
+        "delete",
+        table,
+        column,
+        lambda: f"DELETE FROM {table.name} WHERE {column} = ANY($1::{_type(table, column)}[])",  # noqa: S608
+    )
+
+
+def _arrays(table: Table) -> str:
+    return f"unnest({', '.join(f'${at}::{kind}[]' for at, kind in enumerate(table.types.values(), 1))})"
+
+
+def _type(table: Table, column: str) -> str:
+    """Type of a column; one that a partial table leaves out is a job's id."""
+    return table.types.get(column, "bytea")
+
+
+@cache
+def _shifted(sql: str, by: int) -> str:
+    """SQL whose parameters begin behind `by` others."""
+    return _MARK.sub(lambda mark: f"${int(mark[1]) + by}", sql) if by else sql
+
+
+def _count(status: str) -> int:
+    """Rows that a command changed: `UPDATE 3`."""
+    return int(status.rsplit(" ", 1)[-1])

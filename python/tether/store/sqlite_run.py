@@ -1,0 +1,179 @@
+"""Carries out the steps of a program on SQLite, inside a transaction that somebody else opens and commits.
+
+There is one writer, so locks are nothing here, and rows are found one by one: a prepared statement costs less than
+a list of parameters of ever new length.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+from tether.store.jobs_table import ACCOUNTS
+from tether.store.step import (
+    Blind,
+    Delete,
+    Fetch,
+    Find,
+    Insert,
+    Lock,
+    Mutex,
+    Now,
+    Program,
+    Run,
+    Table,
+    Together,
+    Update,
+    marked,
+)
+
+T = TypeVar("T")
+
+
+def run(connection: sqlite3.Connection, program: Program[T], now_ms: int) -> T:
+    """Run a program to its end.
+
+    Args:
+        connection: inside a transaction.
+        program: what to run.
+        now_ms: wall clock, milliseconds since the Unix epoch.
+
+    Returns:
+        The program's result.
+
+    Raises:
+        sqlite3.Error: the database failed or refused; the program saw it first.
+    """
+    answer: Any = None
+    try:
+        while True:
+            step = program.send(answer)
+            if type(step) is Lock:
+                answer = _lock(connection, step.tenants), now_ms
+            elif type(step) is Now:
+                answer = now_ms
+            else:
+                answer = _DO[type(step)](connection, step)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        program.close()
+
+
+def _fetch(connection: sqlite3.Connection, step: Fetch) -> list[Any]:
+    return connection.execute(_marked(step.sql), step.values).fetchall()
+
+
+def _run(connection: sqlite3.Connection, step: Run) -> int:
+    return connection.execute(_marked(step.sql), step.values).rowcount
+
+
+def _find(connection: sqlite3.Connection, step: Find) -> list[Any]:
+    query = _select(step.table, step.column)
+    return [row for key in step.keys for row in connection.execute(query, (key,))]
+
+
+def _insert(connection: sqlite3.Connection, step: Insert) -> None:
+    connection.executemany(_insertion(step.table, absent=step.absent), step.rows)
+
+
+def _blind(connection: sqlite3.Connection, step: Blind) -> bool:
+    connection.execute("SAVEPOINT blind")
+    try:
+        connection.executemany(_insertion(step.table, absent=False), step.rows)
+    except sqlite3.IntegrityError:
+        connection.execute("ROLLBACK TO blind")
+        return False
+    finally:
+        connection.execute("RELEASE blind")
+    return True
+
+
+def _update(connection: sqlite3.Connection, step: Update) -> None:
+    connection.executemany(_setting(step.table), step.rows)
+
+
+def _delete(connection: sqlite3.Connection, step: Delete) -> None:
+    query = f"DELETE FROM {step.table.name} WHERE {step.column} = ?"  # noqa: S608 - names of the program
+    connection.executemany(query, [(key,) for key in step.keys])
+
+
+def _together(connection: sqlite3.Connection, step: Together) -> None:
+    for one in step.steps:
+        if not isinstance(one, Delete) and not one.rows:
+            continue
+        _DO[type(one)](connection, one)
+
+
+def _lock(connection: sqlite3.Connection, tenants: Sequence[str]) -> list[Any]:
+    query, rows = _select(ACCOUNTS, "tenant"), []
+    for tenant in tenants:
+        row = connection.execute(query, (tenant,)).fetchone()
+        if row is None:
+            row = (tenant, *(0 for _ in ACCOUNTS.columns[1:]))
+            connection.execute(_insertion(ACCOUNTS, absent=False), row)
+        rows.append(row)
+    return rows
+
+
+def _nothing(_connection: sqlite3.Connection, _step: Mutex) -> None:
+    """The one writer is alone anyway."""
+
+
+_DO: dict[type, Callable[[sqlite3.Connection, Any], Any]] = {
+    Fetch: _fetch,
+    Run: _run,
+    Find: _find,
+    Insert: _insert,
+    Blind: _blind,
+    Update: _update,
+    Delete: _delete,
+    Together: _together,
+    Mutex: _nothing,
+}
+_marked = cache(marked)
+_TEXTS: dict[tuple[str, int, object], tuple[str, Table]] = {}  # by a table's identity, so the table stays too
+
+
+def _text(what: str, table: Table, detail: object, make: Callable[[], str]) -> str:
+    key = (what, id(table), detail)
+    found = _TEXTS.get(key)
+    if found is None:
+        found = _TEXTS[key] = make(), table
+    return found[0]
+
+
+def _select(table: Table, column: str) -> str:
+    return _text(
+        "select",
+        table,
+        column,
+        lambda: f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {column} = ?",  # noqa: S608
+    )
+
+
+def _insertion(table: Table, *, absent: bool) -> str:
+    conflict = " ON CONFLICT DO NOTHING" if absent else ""
+    return _text(
+        "insert",
+        table,
+        absent,
+        lambda: (
+            f"INSERT INTO {table.name} ({', '.join(table.columns)}) "  # noqa: S608
+            f"VALUES ({', '.join('?' * len(table.columns))}){conflict}"
+        ),
+    )
+
+
+def _setting(table: Table) -> str:
+    values = [column for column in table.columns if column not in table.key]
+    return _text(
+        "update",
+        table,
+        None,
+        lambda: (
+            f"UPDATE {table.name} SET {', '.join(f'{column} = ?' for column in values)} "  # noqa: S608
+            f"WHERE {' AND '.join(f'{column} = ?' for column in table.key)}"
+        ),
+    )
