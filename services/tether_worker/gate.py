@@ -19,6 +19,11 @@ class Gate:
         return f"Gate({len(self._running)} running, {len(self._waiting)} waiting, alone={self._alone})"
 
     @property
+    def exclusive(self) -> bool:
+        """Whether who comes now has to wait."""
+        return bool(self._waiting) or (self._alone and bool(self._running))
+
+    @property
     def waiting(self) -> tuple[Hashable, ...]:
         """Who waits, oldest first."""
         return tuple(self._waiting)

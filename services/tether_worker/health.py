@@ -77,6 +77,7 @@ class HealthReporter:
             sequence=self._sequence,
             started_total=self._jobs.started_total,
             draining=self._jobs.draining,
+            exclusive=self._jobs.exclusive,
             tokens_per_second=self._rate(),
             address=self.address,
         )

@@ -31,6 +31,7 @@ from tether_worker.start import Asked, StartReader
 from tether_worker.ticket import UsedTickets
 
 PROGRESS_MS = 400  # streams.md asks for 500 at the most; ticks come every 50
+OVERDUE_S = 2.0  # an engine ends what is late by its next step; one that does not hangs (a guess)
 _log = structlog.get_logger("tether.worker")
 _Name = tuple[bytes, int]  # job and epoch
 
@@ -60,6 +61,11 @@ class JobTable:
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a job that must be alone runs or waits: what is sent now would wait too."""
+        return self._gate.exclusive
 
     def __repr__(self) -> str:
         parts = self._parts
@@ -94,6 +100,7 @@ class JobTable:
                 tokens=at.tokens,
                 bytes=at.bytes,
                 credit_bytes=attach.credit_bytes,
+                chain_state=attach.chain_state,
                 now_ms=self._now(),
             )
         )
@@ -161,8 +168,7 @@ class JobTable:
     def tick(self) -> None:
         """Tell readers of attempts that made nothing for a while how far they are; end those that waited too long."""
         now = self._now()
-        for name in self._gate.waiting:
-            self._waited(self._runs[cast("_Name", name)], time.monotonic())
+        self._expire(time.monotonic())
         for run in self._runs.values():
             if run.held and self._logs.wanted(*run.name):
                 self._hold(run, held=False)
@@ -171,11 +177,6 @@ class JobTable:
                 body = run.progress()
                 if body:
                     self._act(self._logs.progress(*run.name, body))
-
-    def stop_all(self) -> None:
-        """Stop every attempt; their ends follow by the engines' next steps."""
-        for run in list(self._runs.values()):
-            self._stop(run)
 
     def leave(self) -> None:
         """Take no more; what waits for its turn is left to other workers at once."""
@@ -224,9 +225,13 @@ class JobTable:
             for run in [run for run in self._runs.values() if run.name[0] == job and run.name[1] < epoch]:
                 self._stop(run, Fate.HANDED_OVER)
 
-    def _waited(self, run: Run, now_s: float) -> None:
-        """A run waits for its turn; not beyond its deadline."""
-        if now_s >= run.deadline_s:
+    def _expire(self, now_s: float) -> None:
+        """End what waits for its turn at its deadline, what an engine that hangs should have ended a little later."""
+        waiting = frozenset(self._gate.waiting)
+        for run in list(self._runs.values()):
+            if now_s < run.deadline_s + (0 if run.name in waiting else OVERDUE_S):
+                continue
+            run.cancel()
             self._forget(run.name)
             self._ends.fail(run, TetherError(Reason.DEADLINE, "the deadline has passed"))
 
@@ -373,6 +378,6 @@ class JobTable:
         return run
 
     def _end(self, run: Run) -> None:
-        """Every choice has ended."""
-        self._forget(run.name)
-        self._ends.end(run)
+        """Every choice has ended; a run that was let go meanwhile has had its end."""
+        if self._forget(run.name) is not None:
+            self._ends.end(run)

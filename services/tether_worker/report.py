@@ -39,6 +39,7 @@ class Now:
         sequence: number of the report, from 1.
         started_total: starts accepted so far.
         draining: takes no more.
+        exclusive: a job that must be alone runs or waits; there is no room beside it.
         tokens_per_second: made lately.
         address: host:port of its gRPC server.
     """
@@ -48,6 +49,7 @@ class Now:
     sequence: int
     started_total: int
     draining: bool
+    exclusive: bool
     tokens_per_second: float
     address: str
 
@@ -56,6 +58,7 @@ def make_report(me: Self, now: Now) -> Report:
     """The report of a worker."""
     ram_total, ram_free = memory_bytes()
     stats = [served.engine.stats for served in now.served]
+    queue_max = me.config.queue_max * len(now.served)
     return Report(
         worker_id=me.worker_id,
         incarnation=me.incarnation,
@@ -68,9 +71,9 @@ def make_report(me: Self, now: Now) -> Report:
         draining=now.draining,
         capacity=health_pb2.Health.Capacity(
             slots=sum(served.engine.runtime.slots_max for served in now.served),
-            slots_free=sum(served.slots_free for served in now.served),
-            queue_depth=sum(one.queued for one in stats),
-            queue_max=me.config.queue_max * len(now.served),
+            slots_free=0 if now.exclusive else sum(served.slots_free for served in now.served),
+            queue_depth=queue_max if now.exclusive else sum(one.queued for one in stats),
+            queue_max=queue_max,
             tokens_per_second=now.tokens_per_second,
         ),
         model_cache=[*_ready(now.served), *_loading(now.loading)],

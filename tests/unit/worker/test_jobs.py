@@ -1,5 +1,6 @@
 """The job table between links and engines: what starts, what ends, and who may say so."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tether_worker.engine.runtime import (
     Finish,
     Position,
 )
+from tether_worker.jobs import OVERDUE_S
 
 
 @pytest.fixture
@@ -200,6 +202,19 @@ async def test_reader_of_a_continuation_gets_the_prefix_too(bench: Bench) -> Non
     assert b"".join(body for kind, body in bench.sent() if kind == Kind.CHUNK).count(b"abababhi") == 1
 
 
+async def test_reader_with_another_chain_is_refused(bench: Bench) -> None:
+    bench.start()
+    bench.make(b"hello")
+    bench.sent()
+    chain = _native.Chain()
+    chain.feed_tokens([4])
+    attach = link_pb2.Link.Attach(
+        tenant_id="demo", credit_bytes=65_536, position={"tokens": 1, "bytes": 5}, chain_state=chain.state()
+    )
+    bench.table.on_attach(bench.link.number, JOB, 1, attach.SerializeToString())
+    assert bench.failure() is Reason.STREAM_DIVERGED
+
+
 async def test_prefix_that_is_whole_ends_at_once_without_a_step(bench: Bench) -> None:
     ticket = bench.ticket(epoch=2, parameters={"max_tokens": 3})
     bench.start(ticket, epoch=2, **handed())
@@ -310,6 +325,18 @@ async def test_job_that_must_be_alone_waits_and_tells_so(bench: Bench) -> None:
     assert [job.key[0] for job in bench.engine.submitted] == [JOB, other]
 
 
+async def test_worker_has_no_room_beside_a_job_that_must_be_alone(bench: Bench) -> None:
+    other = bytes(16)
+    bench.start()
+    assert not bench.table.exclusive
+    bench.start(bench.ticket(job_id=other, alone=True), job=other)
+    assert bench.table.exclusive  # it waits
+    bench.make(b"hi", finish=Finish.STOP)
+    assert bench.table.exclusive  # it runs
+    bench.table.on_step([Emitted(0, (other, 1, 0), Position(), (), (), b"", finish=Finish.STOP)])
+    assert not bench.table.exclusive
+
+
 async def test_job_that_waits_can_be_cancelled_and_has_a_deadline(bench: Bench) -> None:
     bench.start()
     other = bytes(16)
@@ -322,6 +349,22 @@ async def test_job_that_waits_can_be_cancelled_and_has_a_deadline(bench: Bench) 
     bench.table.tick()
     assert bench.failure() is Reason.DEADLINE
     assert (bench.quota.held, len(bench.table)) == (1, 1)
+
+
+async def test_engine_that_hangs_holds_no_attempt_beyond_its_deadline(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.start(timeout={"seconds": 1})
+    bench.table.tick()
+    assert len(bench.table) == 1
+    now_s = time.monotonic()
+    monkeypatch.setattr("tether_worker.jobs.time.monotonic", lambda: now_s + 1 + OVERDUE_S)
+    bench.sent()
+    bench.table.tick()
+    assert bench.failure() is Reason.DEADLINE
+    assert (bench.quota.held, len(bench.table), bench.engine.cancelled) == (0, 0, [(JOB, 1, 0)])
+    bench.make(b"", finish=Finish.CANCELLED)  # it wakes up after all
+    assert bench.quota.held == 0
 
 
 # leaving

@@ -29,7 +29,7 @@ class Opener:
 
 
 def told(config: Config, models: ModelTable, supply: Supply) -> Report:
-    now = Now(tuple(models), supply.loading(), 1, 0, False, 0.0, "127.0.0.1:9")
+    now = Now(tuple(models), supply.loading(), 1, 0, False, False, 0.0, "127.0.0.1:9")
     return make_report(Self("w" * 52, 1, config), now)
 
 
