@@ -374,9 +374,8 @@ async def test_store_address_that_does_not_work_is_refused_without_its_password(
 
 async def test_store_on_postgres_without_its_driver_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "asyncpg", None)
-    for name in [
-        one for one in sys.modules if one.startswith(("tether.store.postgres", "tether.store.registry_postgres"))
-    ]:
+    drivers = ("tether.store.postgres", "tether.store.registry_postgres", "tether.store.work_postgres")
+    for name in [one for one in sys.modules if one.startswith(drivers)]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(TetherError, match=r"tether-mesh\[postgres\]"):
         await open_registry("postgresql://u@h/d")

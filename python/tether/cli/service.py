@@ -105,7 +105,9 @@ def parse_flags(arguments: list[str]) -> dict[str, object]:
     return {name: _flag_value(name, values) for name, values in found.items()}
 
 
-LISTS = frozenset({"bootstrap", "models", "accelerators", "cors_origins"})  # settings that hold several values
+LISTS = frozenset(  # settings that hold several values
+    {"bootstrap", "models", "accelerators", "cors_origins", "usage_sinks", "usage_formats"}
+)
 
 
 def _flag_value(name: str, values: list[str]) -> object:

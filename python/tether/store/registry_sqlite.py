@@ -3,19 +3,15 @@
 Source: docs/design/design.md §5.
 """
 
-import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from tether.store import registry_work as work
 from tether.store.migrate import load
 from tether.store.registry import StoreLimits
 from tether.store.registry_sql import SqlRegistryStore
-from tether.store.sqlite import Sqlite
-
-T = TypeVar("T")
+from tether.store.work_sqlite import SqliteWorks
 
 
 class SqliteRegistryStore(SqlRegistryStore):
@@ -38,30 +34,10 @@ class SqliteRegistryStore(SqlRegistryStore):
         Raises:
             TetherError: STORE_UNAVAILABLE, or an error of the schema where a newer Tether wrote it.
         """
-        database = _Database(await Sqlite.open(path, load("sqlite", "registry")))
+        database = await SqliteWorks.open(path, load("sqlite", "registry"))
         try:
             await database.write(lambda: work.begin(now_ms()))
         except BaseException:
             await database.close()
             raise
         return cls(database, limits or StoreLimits())
-
-
-class _Database:
-    """Drives works on SQLite's threads."""
-
-    def __init__(self, sqlite: Sqlite) -> None:
-        self._sqlite = sqlite
-
-    async def read(self, make: Callable[[], work.Work[T]]) -> T:
-        return await self._sqlite.read(lambda connection: _drive(connection, make()))
-
-    async def write(self, make: Callable[[], work.Work[T]]) -> T:
-        return await self._sqlite.write(lambda connection: _drive(connection, make()))
-
-    async def close(self) -> None:
-        await self._sqlite.close()
-
-
-def _drive(connection: sqlite3.Connection, done: work.Work[T]) -> T:
-    return work.drive(done, lambda statement: connection.execute(*statement).fetchall())
