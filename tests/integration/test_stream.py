@@ -632,6 +632,40 @@ async def test_worker_drain_finishes_streams_and_passes_new_ones_on(region: Regi
     assert region.workers[0].core.jobs.started_total == 1
 
 
+@pytest.mark.parametrize("grace_s", [0.4, 0.0])
+async def test_worker_that_leaves_hands_its_streams_over(region: Region, grace_s: float) -> None:
+    call = region.call(max_tokens=300, parameters={"seed": 3})
+    await call.next()
+    await region.add_worker()
+    leaving = region.workers[0].core
+    await asyncio.wait_for(leaving.drain(grace_s) if grace_s else leaving.close(), WAIT_S)
+    check_whole(await call.rest(), 300)
+    assert call.chunks[-1].epoch == 2
+    assert len(leaving.committer) == 0  # nothing was decided there
+    receipt = infer_pb2.Infer.ReceiptBody.FromString(call.chunks[-1].receipt.body)
+    assert [part.epoch for part in receipt.handed] == [1]
+    await region.end_quiet()
+
+
+async def test_end_that_nobody_could_write_is_journaled_and_sent_later(empty: Region) -> None:
+    gateway = await empty.add_gateway()
+    worker = await empty.add_worker(commit_wait_s=0.1)
+    await worker.core.keeper.open(empty.folder / "ends.journal", 1 << 20)
+    call = empty.call(max_tokens=60, correlation_id="orphan")
+    first = await call.next()
+    assert first is not None
+    await worker.core.control.close()
+    await until(lambda: not len(worker.core.control), "no orchestrator")
+    await gateway.links.close()
+    await until(lambda: len(worker.core.jobs) == 0 and len(worker.core.committer) == 1, "ended")
+    await until(lambda: worker.core.committer.exposed == 0, "journaled")
+    assert empty.orchestrator.peer is not None
+    worker.core.orchestrators_are([empty.orchestrator.peer])
+    await until(lambda: len(worker.core.committer) == 0, "told")
+    assert empty.orchestrator.jobs[bytes.fromhex(first.started.job_id)].state == infer_pb2.JOB_STATE_DONE
+    await call.close()
+
+
 async def test_gateway_that_dies_leaves_the_commit_to_the_worker(empty: Region) -> None:
     gateway = await empty.add_gateway()
     worker = await empty.add_worker(commit_wait_s=0.1)
