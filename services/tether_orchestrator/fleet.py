@@ -31,7 +31,23 @@ _ANNOUNCED_MAX = 100_000  # presences kept of workers without a link
 _LOADING_MS = 500  # as often as workers report
 _LOADING_WORKERS_MAX = 1_024  # looked at for one refusal: reports are parsed, 10 µs each; only words depend on it
 _LOADING_MODELS_MAX = 256  # counts kept
+_IDLE_LOOKED_AT = 64  # as many as the index gives; the best ones are the least busy
+_FULL_MS, _FULL_QUERIES_MAX = 250, 256  # kinds of requests that are refused at a time
+_EXPLAIN_MAX = 1_000  # as many as the index gives
 REMOVE_MS = 60_000  # a link ends after 5 s of silence and removes its worker; this only bounds a fault
+
+
+class Listener:
+    """What follows the fleet; by itself it does nothing."""
+
+    def room(self) -> None:
+        """A worker may have room that it had not."""
+
+    def tick(self) -> None:
+        """Time passes, some times a second."""
+
+    def dead(self, worker: str) -> None:
+        """A worker is gone."""
 
 
 class Watcher:
@@ -77,6 +93,8 @@ class FleetView:
         self._announced: dict[str, Presence] = {}
         self._watchers: set[Watcher] = set()
         self._loading: dict[tuple[str, str], tuple[int, int]] = {}
+        self._full: dict[Query, tuple[int, bool]] = {}
+        self._listeners: list[Listener] = []
 
     def __len__(self) -> int:
         return len(self._fleet)
@@ -85,9 +103,13 @@ class FleetView:
 
     def report(self, worker: str, raw: bytes) -> None:
         """A worker reports; ValueError where the report is malformed or of another worker."""
-        if self._fleet.upsert(worker, raw, self._now_ms()) is not None:
+        room = self._fleet.upsert(worker, raw, self._now_ms())
+        if room is not None:
             self._linked.add(worker)
             self._touch(worker)
+        if room:
+            for listener in self._listeners:
+                listener.room()
 
     def beat(self, worker: str) -> None:
         """A worker was heard."""
@@ -109,6 +131,8 @@ class FleetView:
         self._linked.discard(worker)
         self._announced.pop(worker, None)
         self._touch(worker)
+        for listener in self._listeners:
+            listener.dead(worker)
 
     def announce(self, presence: Presence) -> None:
         """A worker announced itself."""
@@ -128,8 +152,13 @@ class FleetView:
             _log.warning("worker_suspect", worker=worker)
             self._touch(worker)
         for worker in removed:
-            self._linked.discard(worker)
-            self._touch(worker)
+            self.dead(worker)
+        for listener in self._listeners:
+            listener.tick()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener what happens, for good."""
+        self._listeners.append(listener)
 
     # what placement asks
 
@@ -137,6 +166,32 @@ class FleetView:
         """The best worker for a request, or None."""
         found = self._fleet.top_k(query, key, 1, self._now_ms(), exclude)
         return found[0] if found else None
+
+    def idlest(self, query: Query, key: str, exclude: Sequence[str]) -> Candidate | None:
+        """The best worker with nothing in flight; the best of all where there is none."""
+        found = self._fleet.top_k(query, key, _IDLE_LOOKED_AT, self._now_ms(), exclude)
+        return next((one for one in found if not one.in_flight), found[0] if found else None)
+
+    def full(self, query: Query) -> bool:
+        """Whether a worker fits a query and is only full: as of a moment ago, as it looks at the whole fleet."""
+        now_ms = self._now_ms()
+        known = self._full.get(query)
+        if known is None or now_ms - known[0] >= _FULL_MS:
+            _found, removed = self._fleet.explain(query, "", _EXPLAIN_MAX, now_ms)
+            if len(self._full) >= _FULL_QUERIES_MAX:
+                self._full.clear()
+            known = self._full[query] = (now_ms, any(one.rule == "capacity" for one in removed))
+        return known[1]
+
+    def in_flight(self, worker: str) -> int:
+        """Jobs on a worker as placement counts them; 0 for one that is not known."""
+        known = self._fleet.get(worker)
+        return known.in_flight if known is not None else 0
+
+    def set_health(self, worker: str, health: float) -> None:
+        """Set a worker's health, 0 to 1; 0 gives it no new work."""
+        if self._fleet.set_health(worker, health):
+            self._touch(worker)
 
     def census(self, model: str, version: str) -> Census:
         """Workers of a model version, by what they can do now."""

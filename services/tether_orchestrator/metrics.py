@@ -25,3 +25,20 @@ _RELAYED = Counter(
     "tether_orchestrator_relayed_bytes_total", "Bytes of links that were passed on, by direction.", ["way"]
 )
 RELAYED_OUT, RELAYED_IN = _RELAYED.labels("to_worker"), _RELAYED.labels("to_gateway")
+DEPOSITS = Counter("tether_orchestrator_deposits_total", "Requests and frames that were handed over.", ["kept"])
+FORWARDED = Counter(
+    "tether_orchestrator_dead_letters_forwarded_total", "Dead letters for the sink, by result.", ["result"]
+)
+STORE_DOWN = Gauge("tether_orchestrator_store_down", "1 while the job store cannot be written.")
+PENDING = Gauge("tether_orchestrator_pending_ends", "Outcomes in the journal that wait for the store.")
+SLICES = Gauge("tether_orchestrator_slices", "Slices of quota that are held for work without the store.")
+OFFLINE = Counter("tether_orchestrator_offline_jobs_total", "Jobs that were placed without the store.")
+OFFLINE_JOBS = Gauge("tether_orchestrator_offline_unwritten", "Jobs placed without the store that are not in it yet.")
+BREAKERS_OPEN = Gauge("tether_orchestrator_breakers_open", "Breakers that are open or half-open.")
+EJECTED = Gauge("tether_orchestrator_workers_ejected", "Workers that are ejected as outliers.")
+EJECTIONS = Counter("tether_orchestrator_ejections_total", "Times that a worker was ejected as an outlier.")
+QUEUED = Gauge("tether_orchestrator_queued", "Requests that wait for a worker, by class.", ["priority"])
+QUEUE_WAIT = Histogram(
+    "tether_orchestrator_queue_wait_seconds", "Time that requests waited for a worker.", buckets=(*_FAST_S, 10.0, 30.0)
+)
+SHED = Counter("tether_orchestrator_shed_total", "Requests that found no room, by what became of them.", ["outcome"])

@@ -1,11 +1,14 @@
 """Scheduler: resolves a request, asks policy and breakers, and picks the best worker of the fleet.
 
+It chooses at once or says why not; who waits and who is shed is for `queue.py`.
 Source: docs/design/design.md §4.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from tether.errors import TetherError
+from tether._native import Query
+from tether.errors import Reason, TetherError
+from tether.placement import degrade
 from tether.placement.breaker import Breakers
 from tether.placement.query import Queries
 from tether.placement.refusal import no_candidate
@@ -14,10 +17,21 @@ from tether.policy import Decision, enforce, evaluate
 from tether.policy import Subject as PolicySubject
 from tether.registry.catalogue import Catalogue
 from tether.store.jobs import Worker
-from tether.v1.placement_pb2 import BreakerHint, Candidate, ExplainResponse, Header, Removed, Term
+from tether.v1.control_pb2 import Breaker
+from tether.v1.placement_pb2 import BreakerHint, ExplainResponse, Header
+from tether.v1.policy_pb2 import DegradeTarget
+from tether_orchestrator import explain
+from tether_orchestrator.breakers import Standings
 from tether_orchestrator.clock import monotonic_ms
 from tether_orchestrator.fleet import FleetView
-from tether_orchestrator.metrics import TRIPPED
+
+_EXCLUDE_MAX = 64  # as the native index takes
+_NONE_LEFT = frozenset({Reason.NO_WORKER, Reason.OVERLOADED})
+
+
+def lane(request: Resolved) -> str:
+    """What a request waits for: its model version."""
+    return f"{request.model.model_id}:{request.model.version}"
 
 
 class Scheduler:
@@ -28,13 +42,26 @@ class Scheduler:
         catalogue: models.
         queries: native queries.
         breakers: by (model, region).
+        standings: what is told of breakers, and which workers are ejected; made from the two where None.
+        waiting: requests that wait for a model version, by its name.
     """
 
-    def __init__(self, fleet: FleetView, catalogue: Catalogue, queries: Queries, breakers: Breakers) -> None:
+    def __init__(
+        self,
+        fleet: FleetView,
+        catalogue: Catalogue,
+        queries: Queries,
+        breakers: Breakers,
+        standings: Standings | None = None,
+        waiting: Callable[[str], int] = lambda _lane: 0,
+    ) -> None:
         self._fleet = fleet
         self._catalogue = catalogue
         self._queries = queries
         self._breakers = breakers
+        self._standings = standings or Standings(fleet, breakers)
+        self._waiting = waiting
+        self._alone: dict[str, None] = {}
 
     def decide(self, header: Header) -> Decision:
         """What policy says of a request."""
@@ -55,75 +82,114 @@ class Scheduler:
         decision = self.decide(header)
         if not again:
             enforce(decision, sealed=header.sealed)
+            header.ClearField("degraded")  # that is ours to say
         return resolve(header, model, decision)
 
-    def choose(self, request: Resolved, exclude: Sequence[str] = (), fingerprint: bytes = b"") -> Worker:
+    def choose(
+        self, request: Resolved, exclude: Sequence[str] = (), fingerprint: bytes = b"", *, alone: bool = False
+    ) -> Worker:
         """The best worker; the job counts as placed there.
 
         Args:
             request: what is asked.
             exclude: node ids that are not wanted.
-            fingerprint: of the engine that it must run on; empty for any.
+            fingerprint: of the engine that it should run on, where there is one with room; empty for any.
+            alone: whether it should run with no other job beside it, where there is a worker for that.
 
         Raises:
             TetherError: OVERLOADED or NO_WORKER.
         """
-        model, header = request.model, request.header
-        now_s = monotonic_ms() / 1_000
-        unhealthy = self._breakers.unhealthy(model.model_id, now_s)
-        query = self._queries.of(model, header, request.decision, unhealthy, fingerprint)
-        best = self._fleet.best(query, header.correlation_id, exclude)
-        if best is None:
-            raise self._refusal(model.model_id, model.version, unhealthy)
-        self._fleet.placed(best.worker_id)
-        self._breakers.sent(model.model_id, best.region, now_s)
-        return Worker(best.worker_id, best.incarnation, best.address)
+        if not fingerprint:
+            return self._choose(request, exclude, b"", alone=alone)
+        try:
+            return self._choose(request, exclude, fingerprint, alone=alone)
+        except TetherError as refusal:
+            if refusal.reason not in _NONE_LEFT:
+                raise
+        return self._choose(request, exclude, b"", alone=alone)
 
-    def _refusal(self, model: str, version: str, unhealthy: Mapping[str, float]) -> TetherError:
-        census = self._fleet.census(model, version)
-        loading = 0 if census.ready or census.full else self._fleet.loading(model, version)
-        return no_candidate(model, version, census, unhealthy, loading)
+    def worth_a_try(self, request: Resolved) -> bool:
+        """Whether choosing may come to something else than that all workers of the model are full; costs nothing."""
+        census = self._fleet.census(request.model.model_id, request.model.version)
+        return census.ready > 0 or census.full == 0
+
+    def lower(self, request: Resolved, target: DegradeTarget) -> Resolved | None:
+        """The request as it would run in place of what was asked; None where that cannot be."""
+        if request.sent is None:
+            return None
+        try:
+            same = target.model_id in ("", request.model.model_id) and not target.version
+            version = request.model.version if same else target.version
+            model = self._catalogue.model(target.model_id or request.model.model_id, version)
+            header = Header()
+            header.CopyFrom(request.sent)
+            header.model_id = model.model_id
+            decision = self.decide(header)
+            enforce(decision, sealed=header.sealed)
+        except TetherError:
+            return None  # a target that is gone, or forbidden, is passed over
+        return degrade.lower(request, header, target, model, decision) if degrade.fits(request, model) else None
 
     def give_back(self, worker: Worker) -> None:
         """The job did not come about on the worker."""
         self._fleet.unplaced(worker.node)
 
     def ended(self, model: str, worker: str, *, failed: bool, s_per_token: float) -> BreakerHint | None:
-        """A job ended on a worker; returns what to tell gateways where that changed a breaker."""
-        region = self._fleet.region(worker)
-        if not region:
-            return None  # a dead worker's last jobs say nothing about those that live
-        now_s = monotonic_ms() / 1_000
-        changed = self._breakers.ended(model, region, failed=failed, s_per_token=s_per_token, now_s=now_s)
-        if changed is None:
-            return None
-        TRIPPED.labels(changed.value).inc()
-        return BreakerHint(model_id=model, region=region, state=changed.value)
+        """A job, or an attempt, ended on a worker; returns what to tell gateways where that changed a breaker."""
+        return self._standings.ended(model, worker, failed=failed, s_per_token=s_per_token)
+
+    def breakers(self) -> list[Breaker]:
+        """Breakers that have seen anything, and workers that are ejected."""
+        return self._standings.list()
 
     def explain(self, header: Header, limit: int) -> ExplainResponse:
-        """Every candidate with its terms, and every worker a rule removed.
+        """Every candidate with its terms, every worker a rule removed, and what policy says.
 
         Raises:
             TetherError: MODEL_UNKNOWN, VERSION_UNKNOWN.
         """
-        request = self.resolve(header)
+        request = self.resolve(header, again=True)
         model = request.model
         unhealthy = self._breakers.unhealthy(model.model_id, monotonic_ms() / 1_000)
         query = self._queries.of(model, header, request.decision, unhealthy)
         found, removed = self._fleet.explain(query, header.correlation_id or "explain", limit)
-        return ExplainResponse(
-            candidates=[
-                Candidate(
-                    worker_id=one.worker_id,
-                    region=one.region,
-                    score=one.score,
-                    terms=[Term(name=name, value=value) for name, value in one.terms],
-                    in_flight=one.in_flight,
-                    address=one.address,
-                )
-                for one in found
-            ],
-            removed=[Removed(worker_id=one.worker_id, rule=one.rule, detail=one.detail) for one in removed],
-            model_id=model.model_id,
-            version=model.version,
-        )
+        lesser = (self.lower(request, target) for target in request.decision.degrade)
+        degraded = [one.header.degraded for one in lesser if one is not None]
+        return explain.response(request, found, removed, degraded, self._waiting(lane(request)))
+
+    def _choose(self, request: Resolved, exclude: Sequence[str], fingerprint: bytes, *, alone: bool) -> Worker:
+        model, header = request.model, request.header
+        now_s = monotonic_ms() / 1_000
+        unhealthy = self._breakers.unhealthy(model.model_id, now_s)
+        query = self._queries.of(model, header, request.decision, unhealthy, fingerprint)
+        without = [*exclude, *self._kept_alone()] if self._alone else exclude
+        find = self._fleet.idlest if alone else self._fleet.best
+        best = find(query, header.correlation_id, without[:_EXCLUDE_MAX])
+        if best is None:
+            raise self._refusal(request, exclude, fingerprint)
+        self._fleet.placed(best.worker_id)
+        if alone:
+            self._alone[best.worker_id] = None
+        self._breakers.sent(model.model_id, best.region, now_s)
+        return Worker(best.worker_id, best.incarnation, best.address)
+
+    def _kept_alone(self) -> list[str]:
+        """Workers that a job has for itself; nothing in flight means that it is over."""
+        for worker in [worker for worker in self._alone if not self._fleet.in_flight(worker)]:
+            del self._alone[worker]
+        return list(self._alone)
+
+    def _refusal(self, request: Resolved, exclude: Sequence[str], fingerprint: bytes) -> TetherError:
+        model = request.model
+        unhealthy = self._breakers.unhealthy(model.model_id, monotonic_ms() / 1_000)
+        query = self._queries.of(model, request.header, request.decision, unhealthy, fingerprint)
+        census = self._fleet.census(model.model_id, model.version)
+        loading = 0 if census.ready or census.full else self._fleet.loading(model.model_id, model.version)
+        full = bool(census.ready) and self._fits_later(request, query, exclude)
+        return no_candidate(model.model_id, model.version, census, unhealthy, loading, full=full)
+
+    def _fits_later(self, request: Resolved, query: Query, exclude: Sequence[str]) -> bool:
+        """Whether a worker that is fit is only full, or kept for a job that runs alone."""
+        key = request.header.correlation_id
+        kept = bool(self._alone) and self._fleet.best(query, key, exclude) is not None
+        return kept or self._fleet.full(query)

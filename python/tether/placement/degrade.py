@@ -25,7 +25,7 @@ def fits(request: Resolved, model: Model) -> bool:
         model: what would run instead.
     """
     header = request.header
-    if model.digest == request.model.digest:
+    if (model.model_id, model.version) == (request.model.model_id, request.model.version):
         return True
     if header.sealed or header.adapters:
         return False  # the input is readable to one model's workers alone, and adapters belong to their model

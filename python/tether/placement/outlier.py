@@ -100,13 +100,12 @@ class Outliers:
     def __repr__(self) -> str:
         return f"Outliers({len(self._records)} workers, {len(self._ejected)} ejected)"
 
-    def ended(self, worker: str, pool: str, size: int, *, failed: bool, s_per_token: float, now_s: float) -> str:
+    def ended(self, worker: str, pool: str, *, failed: bool, s_per_token: float, now_s: float) -> str:
         """A job ended on a worker.
 
         Args:
             worker: node id.
-            pool: workers that it is compared with, such as those of a model in a region.
-            size: how many workers the pool has.
+            pool: workers that it is compared with: those of a model in a region that have had jobs.
             failed: whether it failed by the worker's fault.
             s_per_token: how long it took, per token; 0 where it says nothing.
             now_s: monotonic time.
@@ -122,7 +121,7 @@ class Outliers:
         if record.until_s is not None:
             return ""
         why = self._why(worker, record)
-        return self._eject(worker, record, why, now_s) if why and self._may(pool, size) else ""
+        return self._eject(worker, record, why, now_s) if why and self._may(pool) else ""
 
     def due(self, now_s: float) -> list[str]:
         """Workers whose ejection is over; each is told once, and starts afresh."""
@@ -164,9 +163,9 @@ class Outliers:
             return f"{record.s_per_token:.3g} s per token, its pool {usual_s:.3g} s"
         return ""
 
-    def _may(self, pool: str, size: int) -> bool:
-        out = sum(1 for worker in self._pools[pool] if worker in self._ejected)
-        return out + 1 <= size * self._settings.pool_part_max
+    def _may(self, pool: str) -> bool:
+        members = self._pools[pool]
+        return len(members & self._ejected) + 1 <= len(members) * self._settings.pool_part_max
 
     def _eject(self, worker: str, record: Record, why: str, now_s: float) -> str:
         settings = self._settings

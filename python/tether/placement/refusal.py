@@ -10,7 +10,7 @@ _OUT_RETRY_S = 1.0  # a suspect worker is heard again or gone within a second, a
 
 
 def no_candidate(
-    model: str, version: str, census: Census, breakers: Mapping[str, float], loading: int = 0
+    model: str, version: str, census: Census, breakers: Mapping[str, float], loading: int = 0, *, full: bool = False
 ) -> TetherError:
     """The error for a request that no worker can take now.
 
@@ -20,6 +20,7 @@ def no_candidate(
         census: workers that serve it.
         breakers: health of regions whose breaker is not closed.
         loading: workers that fetch or load it.
+        full: whether a worker that is fit for the request is only full.
 
     Returns:
         OVERLOADED where all that serve it are full, else NO_WORKER with the reason.
@@ -29,6 +30,9 @@ def no_candidate(
         return TetherError(
             Reason.OVERLOADED, f"All {census.full} workers of {name} are full", retry_after_s=_FULL_RETRY_S
         )
+    if full:
+        words = f"All workers of {name} that may run this request are full"
+        return TetherError(Reason.OVERLOADED, words, retry_after_s=_FULL_RETRY_S)
     if census.ready and 0.0 in breakers.values():
         return TetherError(Reason.NO_WORKER, f"Too much of {name} failed lately", retry_after_s=_OUT_RETRY_S)
     if census.ready:

@@ -11,7 +11,7 @@ POOL = [f"w{number}" for number in range(6)]
 def run(found: Outliers, worker: str, count: int, now_s: float, *, failed: bool = False, s: float = 0.02) -> str:
     why = ""
     for _ in range(count):
-        why = why or found.ended(worker, "demo", len(POOL), failed=failed, s_per_token=s, now_s=now_s)
+        why = why or found.ended(worker, "demo", failed=failed, s_per_token=s, now_s=now_s)
     return why
 
 
@@ -60,7 +60,7 @@ def test_never_more_than_half_of_a_pool_is_out() -> None:
         run(found, worker, 5, 1.0, failed=True)
     assert len(out(found)) == 3
     alone = Outliers(SETTINGS)
-    assert not any(alone.ended("w", "demo", 1, failed=True, s_per_token=0, now_s=0.0) for _ in range(50))
+    assert not any(alone.ended("w", "demo", failed=True, s_per_token=0, now_s=0.0) for _ in range(50))
 
 
 def test_ejection_ends_and_lasts_longer_each_time() -> None:
@@ -104,5 +104,5 @@ def test_workers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tether.placement.outlier._WORKERS_MAX", 10)
     found = Outliers(SETTINGS)
     for number in range(100):
-        found.ended(f"w{number}", "demo", 100, failed=False, s_per_token=0.01, now_s=float(number))
+        found.ended(f"w{number}", "demo", failed=False, s_per_token=0.01, now_s=float(number))
     assert "10 workers" in repr(found)
