@@ -1,23 +1,16 @@
 """A choice of a worker: what an attempt wants of it, and who makes it.
 
-Another attempt wants an engine that can go on exactly, and takes a lesser one rather than none. Right after a stall of
-this process, workers get a moment to come back before it says there is none.
+Another attempt wants an engine that can go on exactly, and takes a lesser one rather than none.
 Source: docs/design/streams.md §4, §7.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tether.errors import Reason, TetherError
 from tether.placement.resolve import Resolved
 from tether.store.jobs import Worker
 from tether.v1.placement_pb2 import Header
-from tether_orchestrator.clock import AttentiveClock
-
-_SETTLE_POLL_S = 0.05  # only in the moment after a stall
-_NONE_LEFT = frozenset({Reason.NO_WORKER, Reason.OVERLOADED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,57 +62,3 @@ class Chooser(Protocol):
 
     def give_back(self, worker: Worker) -> None:
         """The job did not come about on the worker."""
-
-
-class Scheduling(Protocol):
-    """What chooses at once, or not at all: the scheduler."""
-
-    def resolve(self, header: Header, *, again: bool = False) -> Resolved:
-        """See `Chooser.resolve`."""
-
-    def choose(self, request: Resolved, exclude: Sequence[str] = (), fingerprint: bytes = b"") -> Worker:
-        """The best worker; TetherError OVERLOADED or NO_WORKER."""
-
-    def give_back(self, worker: Worker) -> None:
-        """See `Chooser.give_back`."""
-
-
-class AtOnce:
-    """A chooser that does not wait.
-
-    Args:
-        scheduler: chooses.
-        clock: knows whether this process has just stalled.
-    """
-
-    def __init__(self, scheduler: Scheduling, clock: AttentiveClock) -> None:
-        self._scheduler = scheduler
-        self._clock = clock
-
-    def resolve(self, header: Header, *, again: bool = False) -> Resolved:
-        """See `Chooser.resolve`."""
-        return self._scheduler.resolve(header, again=again)
-
-    async def choose(self, request: Resolved, want: Want) -> Choice:
-        """See `Chooser.choose`."""
-        while not self._clock.settled:
-            try:
-                return self._choose(request, want)
-            except TetherError as refusal:
-                if refusal.reason is not Reason.NO_WORKER:
-                    raise
-            await asyncio.sleep(_SETTLE_POLL_S)
-        return self._choose(request, want)
-
-    def give_back(self, worker: Worker) -> None:
-        """See `Chooser.give_back`."""
-        self._scheduler.give_back(worker)
-
-    def _choose(self, request: Resolved, want: Want) -> Choice:
-        if want.fingerprint:
-            try:
-                return Choice(self._scheduler.choose(request, want.exclude, want.fingerprint), request)
-            except TetherError as refusal:
-                if refusal.reason not in _NONE_LEFT:
-                    raise
-        return Choice(self._scheduler.choose(request, want.exclude), request)

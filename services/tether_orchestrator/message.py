@@ -1,17 +1,15 @@
 """Domain values to messages of the contract and back."""
 
 from tether.errors import Reason, TetherError
-from tether.job.commit import receipt_body
 from tether.job.hold import Position
 from tether.job.key import JOB_ID_BYTES
 from tether.job.poison import Cause
-from tether.job.state import State
+from tether.job.state import State, is_open
 from tether.rules.request import Limits, check_place
-from tether.store.jobs import Driver, JobRow, Worker
+from tether.store.jobs import Driver, JobRow, Settled, Worker
 from tether.v1.control_pb2 import LookupJobResponse
 from tether.v1.infer_pb2 import Infer, Job, JobState
 from tether.v1.placement_pb2 import (
-    CompleteRequest,
     CompleteResponse,
     Ended,
     Joined,
@@ -21,11 +19,11 @@ from tether.v1.placement_pb2 import (
     WorkerAddress,
 )
 from tether.v1.policy_pb2 import Retain
+from tether_orchestrator.job_message import job_message
 from tether_orchestrator.reservation import Ask, Join, Placement, Run
 from tether_orchestrator.session import SESSION_BYTES
-from tether_orchestrator.settlement import End
+from tether_orchestrator.settlement import Pended
 
-_OUTCOMES = frozenset(int(state) for state in State) - {int(State.RESERVED)}
 _CAUSES = frozenset(int(cause) for cause in Cause)
 FINGERPRINT_BYTES = 32
 _ERROR_BYTES_MAX = 1_024  # as placement.proto says
@@ -62,31 +60,6 @@ def ask_of(request: PlaceRequest, node: str, trace_id: str = "") -> Ask:
     )
 
 
-def end_of(request: CompleteRequest, node: str) -> End:
-    """The outcome that a gateway asks for.
-
-    Args:
-        request: as sent.
-        node: who it proved to be.
-
-    Raises:
-        TetherError: INVALID_FIELD.
-    """
-    _check("job_id", ok=len(request.job_id) == JOB_ID_BYTES)
-    _check("outcome", ok=int(request.outcome) in _OUTCOMES)
-    delivered = request.delivered if request.HasField("delivered") else None
-    return End(
-        job=request.job_id,
-        epoch=request.epoch,
-        outcome=State(request.outcome),
-        receipt=request.receipt if request.HasField("receipt") else None,
-        answer=request.answer,
-        error=request.error,
-        delivered=_position(delivered, request.input_tokens) if delivered is not None else None,
-        gateway=node,
-    )
-
-
 def place_response(placement: Placement) -> PlaceResponse:
     """What a gateway is told."""
     if isinstance(placement, Run):
@@ -117,37 +90,15 @@ def lookup_response(row: JobRow, relay: Worker | None = None) -> LookupJobRespon
     return LookupJobResponse(job=job_message(row), running=running, model_digest=row.subject.digest)
 
 
-def complete_response(row: JobRow) -> CompleteResponse:
+def complete_response(settled: Settled | Pended) -> CompleteResponse:
     """What a gateway is told of an outcome."""
-    return CompleteResponse(outcome=JobState.ValueType(row.state), job=job_message(row.bare()))
-
-
-def job_message(row: JobRow) -> Job:
-    """A job as people and gateways see it."""
-    subject = row.subject
-    job = Job(
-        name=subject.job.hex(),
-        tenant_id=subject.tenant,
-        correlation_id=subject.correlation_id,
-        retry_token=subject.retry_token,
-        state=JobState.ValueType(row.state),
-        model_id=subject.model,
-        version=subject.version,
-        epoch=row.epoch,
-        worker_id=row.worker.node,
-        held_tokens=row.held_tokens,
-        usage=Infer.Usage(
-            input_tokens=row.settled.input_tokens,
-            output_tokens=row.settled.output_tokens,
-            output_bytes=row.settled.output_bytes,
-        ),
-        error=row.error,
-    )
-    job.created_at.FromMilliseconds(row.created_ms)
-    if row.ended_ms is not None:
-        job.ended_at.FromMilliseconds(row.ended_ms)
-    _add_outcome(job, row)
-    return job
+    if isinstance(settled, Pended):
+        outcome = JobState.ValueType(settled.end.outcome)
+        job = Job(name=settled.end.job.hex(), state=outcome, epoch=settled.end.epoch)
+        return CompleteResponse(outcome=outcome, job=job, settlement=Infer.SETTLEMENT_PENDING)
+    row = settled.row
+    committed = Infer.SETTLEMENT_UNSPECIFIED if is_open(row.state) else Infer.SETTLEMENT_COMMITTED
+    return CompleteResponse(outcome=JobState.ValueType(row.state), job=job_message(row.bare()), settlement=committed)
 
 
 def job_id_of(name: str) -> bytes:
@@ -162,17 +113,6 @@ def job_id_of(name: str) -> bytes:
         raise TetherError(Reason.INVALID_FIELD, "job_id must be 32 hex digits", field="job_id") from error
     _check("job_id", ok=len(job) == JOB_ID_BYTES)
     return job
-
-
-def _add_outcome(job: Job, row: JobRow) -> None:
-    if row.receipt:
-        job.receipt.ParseFromString(row.receipt)
-        body = receipt_body(job.receipt)
-        job.finish_reason = body.finish_reason
-        job.usage.cached_input_tokens = body.usage.cached_input_tokens
-        job.usage.compute.CopyFrom(body.usage.compute)
-    if row.answer is not None:
-        job.answer.ParseFromString(row.answer)
 
 
 def _placed(run: Run) -> Placed:
@@ -191,14 +131,15 @@ def _placed(run: Run) -> Placed:
         continuity=Infer.Continuity.ValueType(run.engine.continuity),
         seed=permit.seed,
         retain=decision.retain == Retain.RETAIN_REQUEST,
+        without_store=run.without_store,
     )
     if decision.hedge_after_s is not None:
         placed.hedge_after.FromMilliseconds(int(decision.hedge_after_s * 1_000))
     return placed
 
 
-def _position(position: Infer.Position, input_tokens: int = 0) -> Position:
-    return Position(input_tokens, position.tokens, position.bytes)
+def _position(position: Infer.Position) -> Position:
+    return Position(0, position.tokens, position.bytes)
 
 
 def _cut(words: str) -> str:

@@ -13,9 +13,9 @@ import structlog
 from tether.job.lease import Leases
 from tether.job.state import State
 from tether.store.jobs import FIRST_OPEN, JobRow, JobStore, Settled
+from tether_orchestrator.ending import End
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.metrics import ORPHANED
-from tether_orchestrator.settlement import End
 
 _log = structlog.get_logger("tether.orchestrator")
 _ROWS_MAX = 512  # of one round: one read and at most one write of some milliseconds each
@@ -25,7 +25,7 @@ _WHY = "WORKER_LOST: gateway and worker of the job are gone"
 class Writer(Protocol):
     """What writes outcomes: the settlement."""
 
-    async def complete(self, end: End) -> Settled:
+    async def write(self, end: End) -> Settled:
         """Write an outcome, or get the one that holds."""
 
 
@@ -74,7 +74,7 @@ class Orphans:
 
     async def _abandon(self, rows: list[JobRow]) -> None:
         ends = (End(row.subject.job, row.epoch, State.ABANDONED, error=_WHY) for row in rows)
-        results = await asyncio.gather(*(self._writer.complete(end) for end in ends), return_exceptions=True)
+        results = await asyncio.gather(*(self._writer.write(end) for end in ends), return_exceptions=True)
         written = sum(isinstance(result, Settled) and result.written for result in results)
         if written:
             ORPHANED.inc(written)

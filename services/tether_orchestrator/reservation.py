@@ -35,16 +35,19 @@ from tether.store.jobs import (
 )
 from tether.v1.infer_pb2 import Infer
 from tether.v1.placement_pb2 import Header, NewEpoch, WorkerAddress
-from tether.v1.policy_pb2 import Retain
+from tether.v1.policy_pb2 import Allowance, Retain
 from tether_orchestrator.choice import NEW, Choice, Chooser, Want
 from tether_orchestrator.clock import AttentiveClock
+from tether_orchestrator.ending import End as Ending
 from tether_orchestrator.engine import UNKNOWN, Engine, Engines
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.gate import Gate
 from tether_orchestrator.metrics import RESERVE
+from tether_orchestrator.offline import Offline, OfflineJob
 from tether_orchestrator.open_jobs import OpenJobs
+from tether_orchestrator.quota import Quotas
 from tether_orchestrator.session import Sessions
-from tether_orchestrator.settlement import End as Ending
+from tether_orchestrator.store_health import StoreHealth
 
 _SEED_BITS = 64
 _NOWHERE = Position()
@@ -87,6 +90,7 @@ class Run:
         decision: what policy says of it.
         engine: what runs there.
         relay: orchestrator that passes the chunks on, or None.
+        without_store: whether it runs from leased quota while the store is gone.
     """
 
     permit: Permit
@@ -94,6 +98,7 @@ class Run:
     decision: Decision
     engine: Engine = UNKNOWN
     relay: Worker | None = None
+    without_store: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,10 @@ class Around:
         sessions: tells gateways.
         open: jobs that have not ended.
         settle: writes an outcome.
+        quotas: what tenants may spend.
+        offline: jobs that run without the store.
+        health: whether the store is there.
+        failed: hears of attempts that ended by their worker's fault.
         me: this orchestrator, as a relay.
     """
 
@@ -149,6 +158,10 @@ class Around:
     sessions: Sessions
     open: OpenJobs
     settle: Callable[[Ending], Awaitable[Settled]]
+    quotas: Quotas
+    offline: Offline
+    health: StoreHealth
+    failed: Callable[[JobRow], None]
     me: Callable[[], Worker]
 
 
@@ -187,6 +200,11 @@ class Reservations:
         self._gate.check()
         header = ask.header
         job = self._store.job_id(header.tenant_id, header.correlation_id, header.retry_token)
+        offline = self._around.offline.get(job)
+        if offline is not None:
+            return await self._offline_again(ask, offline)
+        if not self._around.health.ok:
+            return await self._without_store(ask, job)
         if ask.after_epoch:
             row = await self._store.get(job)
             if row is None:
@@ -201,7 +219,16 @@ class Reservations:
     async def _reserve(self, ask: Ask, subject: Subject, choice: Choice) -> Placement:
         parameters, worker = choice.request.header.parameters, choice.worker
         seed = parameters.seed if parameters.HasField("seed") else secrets.randbits(_SEED_BITS)
-        asked = Reservation(subject, ask.driver, worker, seed, self._deadline_ms(ask.header))
+        asked = Reservation(
+            subject,
+            ask.driver,
+            worker,
+            seed,
+            self._deadline_ms(ask.header),
+            self._around.quotas.limits(subject.tenant),
+            self._around.quotas.price(subject.model),
+            self._fingerprint(worker, subject),
+        )
         try:
             with RESERVE.time():
                 [result] = await self._store.reserve([asked])
@@ -210,12 +237,52 @@ class Reservations:
             raise
         if isinstance(result, Reserved):
             self._around.open.add(subject.job, asked.deadline_ms)
+            if choice.request.decision.without_store == Allowance.ALLOWANCE_ALLOWANCE and not subject.keyed:
+                self._around.offline.wish(subject.tenant, subject.model)
             permit = Permit(subject, worker, ask.driver.node, result.epoch, result.seed, attempts=result.epoch)
             return self._run(permit, choice.request)
         self._chooser.give_back(worker)
         if isinstance(result, Refused):
             raise result.error
         return await self._there(ask, result.row)
+
+    async def _without_store(self, ask: Ask, job: bytes) -> Run:
+        """An unkeyed job runs from leased quota where policy allows it; all else is refused at once."""
+        around = self._around
+        if ask.header.keyed or ask.after_epoch:
+            around.health.check()
+        request = self._chooser.resolve(ask.header)
+        if request.decision.without_store != Allowance.ALLOWANCE_ALLOWANCE:
+            around.health.check()
+        choice = await self._chooser.choose(request, NEW)
+        parameters, subject = choice.request.header.parameters, _subject(job, choice.request)
+        seed = parameters.seed if parameters.HasField("seed") else secrets.randbits(_SEED_BITS)
+        try:
+            begun = await around.offline.begin(subject, ask.driver, choice.worker, seed, self._deadline_ms(ask.header))
+        except BaseException:
+            self._chooser.give_back(choice.worker)
+            raise
+        around.open.add(job, begun.deadline_ms)
+        return self._run_offline(begun, choice.request)
+
+    async def _offline_again(self, ask: Ask, job: OfflineJob) -> Run:
+        """What its driver gets of a job that runs without the store; nobody else can know of it."""
+        if job.subject.request_hash != ask.header.request_hash or job.driver.session != ask.driver.session:
+            raise TetherError(Reason.JOB_CONFLICT, "The key of this job names another request")
+        if job.state is not State.RESERVED:
+            raise TetherError(Reason.STORE_UNAVAILABLE, "The job has ended, and is not in the store yet")
+        request = self._chooser.resolve(Header.FromString(job.subject.header), again=True)
+        if ask.after_epoch == job.epoch:
+            want = Want((job.worker.node,), ask.fingerprint, again=True)
+            choice = await self._chooser.choose(request, want)
+            job = await self._around.offline.move(job, choice.worker)
+        elif ask.after_epoch != job.epoch - 1:
+            raise TetherError(Reason.STALE_EPOCH, f"The job is at attempt {job.epoch}, not {ask.after_epoch}")
+        return self._run_offline(job, request)
+
+    def _run_offline(self, job: OfflineJob, request: Resolved) -> Run:
+        permit = Permit(job.subject, job.worker, job.driver.node, job.epoch, job.seed, attempts=job.epoch)
+        return replace(self._run(permit, request), without_store=True)
 
     async def _known(self, ask: Ask, job: bytes, refusal: TetherError) -> Placement:
         """A job that is there needs no worker; one that is not gets the refusal."""
@@ -235,7 +302,7 @@ class Reservations:
         return End(row)
 
     async def _running(self, ask: Ask, row: JobRow) -> Placement:
-        running = Running(row.epoch, row.after_epoch, getattr(row, "raced_epoch", 0), row.driver.session)
+        running = Running(row.epoch, row.after_epoch, row.raced_epoch, row.driver.session)
         lapsed = self._around.leases.lapsed(row.driver.session, self._clock.now_s())
         lives = self._around.fleet.lives(row.worker.node, row.worker.incarnation)
         match way(running, Asks(ask.driver.session, ask.after_epoch, ask.race), lapsed=lapsed, lives=lives):
@@ -244,7 +311,7 @@ class Reservations:
             case Way.NEXT:
                 return await self._next(ask, row, ask.cause)
             case Way.RACE:
-                return await self._attempt(ask, row, Cause.HEDGE, alone=getattr(row, "alone", False))
+                return await self._attempt(ask, row, Cause.HEDGE, alone=row.alone)
             case Way.TAKE_OVER:
                 return await self._next(ask, row, Cause.TAKE_OVER)
             case Way.JOIN:
@@ -253,7 +320,7 @@ class Reservations:
 
     def _same(self, ask: Ask, row: JobRow) -> Run:
         permit = Permit(row.subject, row.worker, ask.driver.node, row.epoch, row.seed, row.attempts)
-        permit = replace(permit, raced=getattr(row, "raced_epoch", 0) != 0, alone=getattr(row, "alone", False))
+        permit = replace(permit, raced=row.raced_epoch != 0, alone=row.alone)
         return self._run(permit, self._chooser.resolve(header_of(row), again=True))
 
     async def _rerun(self, ask: Ask, row: JobRow) -> Placement:
@@ -263,8 +330,10 @@ class Reservations:
 
     async def _next(self, ask: Ask, row: JobRow, cause: Cause) -> Placement:
         """Another attempt in place of the newest, unless the job is what ends them."""
-        points = getattr(row, "poison", 0) + poison.is_point(cause, getattr(row, "position", _NOWHERE), ask.position)
-        fate = poison.fate(points, row.attempts, alone=getattr(row, "alone", False))
+        if cause in (Cause.FAILED, Cause.WORKER_LOST):
+            self._around.failed(row)
+        points = row.poison + poison.is_point(cause, row.position, ask.position)
+        fate = poison.fate(points, row.attempts, alone=row.alone)
         if fate in (Fate.RUN, Fate.ALONE):
             return await self._attempt(ask, row, cause, alone=fate is Fate.ALONE)
         return await self._bury(ask, row, fate)
@@ -280,6 +349,12 @@ class Reservations:
             driver=ask.driver,
             after_epoch=row.epoch,
             worker=worker,
+            position=ask.position,
+            cause=int(cause),
+            error=ask.error,
+            race=cause is Cause.HEDGE,
+            alone=alone,
+            fingerprint=self._fingerprint(worker, row.subject),
         )
         try:
             [result] = await self._store.attempt([asked])
@@ -304,7 +379,7 @@ class Reservations:
         self._around.open.add(asked.job, row.deadline_ms)
         self._around.sessions.new_epoch(_new_epoch(asked, made.epoch), but=asked.driver.session)
         permit = Permit(row.subject, asked.worker, asked.driver.node, made.epoch, made.seed, row.attempts + 1)
-        return self._run(replace(permit, raced=False, alone=False), request)
+        return self._run(replace(permit, raced=asked.race, alone=asked.alone), request)
 
     async def _bury(self, ask: Ask, row: JobRow, fate: Fate) -> End:
         """The job cannot succeed."""
@@ -341,6 +416,9 @@ class Reservations:
 
     def _relay(self, header: Header) -> Worker | None:
         return self._around.me() if header.path == Infer.PATH_RELAY else None
+
+    def _fingerprint(self, worker: Worker, subject: Subject) -> bytes:
+        return self._around.engines.of(worker.node, subject.digest).fingerprint
 
     def _deadline_ms(self, header: Header) -> int:
         timeout_ms = header.timeout.ToMilliseconds() if header.HasField("timeout") else self._timeout_ms

@@ -12,14 +12,31 @@ from tether.job.state import State
 from tether.node.caller import caller
 from tether.observe import attribute
 from tether.observe.trace import Span, Tracing, extract
-from tether.store.jobs import LIST_MAX, JobRow, JobStore, Worker
+from tether.store.jobs import LIST_MAX, JobRow, JobStore, LetterQuery, Worker
+from tether.store.jobs_letter import KINDS
 from tether.v1.control_pb2 import (
+    AnalyzeDeadLettersRequest,
+    AnalyzeDeadLettersResponse,
+    DropDeadLetterRequest,
+    DropDeadLetterResponse,
+    GetDeadLetterRequest,
+    GetDeadLetterResponse,
+    ListAccountsRequest,
+    ListAccountsResponse,
+    ListBreakersRequest,
+    ListBreakersResponse,
+    ListDeadLettersRequest,
+    ListDeadLettersResponse,
     ListJobsRequest,
     ListJobsResponse,
     ListWorkersRequest,
     ListWorkersResponse,
     LookupJobRequest,
     LookupJobResponse,
+    RequeueDeadLetterRequest,
+    RequeueDeadLetterResponse,
+    VerifyQuotasRequest,
+    VerifyQuotasResponse,
     WatchWorkersRequest,
     WatchWorkersResponse,
 )
@@ -27,6 +44,8 @@ from tether.v1.control_pb2_grpc import ControlServiceServicer
 from tether.v1.placement_pb2 import (
     CompleteRequest,
     CompleteResponse,
+    DepositRequest,
+    DepositResponse,
     ExplainRequest,
     ExplainResponse,
     PlaceRequest,
@@ -35,13 +54,15 @@ from tether.v1.placement_pb2 import (
     SessionResponse,
 )
 from tether.v1.placement_pb2_grpc import PlacementServiceServicer
+from tether_orchestrator.dead_letter_message import account_message, group_message, letter_message
+from tether_orchestrator.dead_letters import DeadLetters, Handed
+from tether_orchestrator.ending import end_of
 from tether_orchestrator.fleet import FleetView
+from tether_orchestrator.job_message import job_message
 from tether_orchestrator.message import (
     ask_of,
     complete_response,
-    end_of,
     job_id_of,
-    job_message,
     lookup_response,
     place_response,
 )
@@ -68,7 +89,9 @@ class PlacementServicer(PlacementServiceServicer):
         sessions: Sessions,
         scheduler: Scheduler,
         tracing: Tracing,
+        dead_letters: DeadLetters,
     ) -> None:
+        self._dead_letters = dead_letters
         self._tracing = tracing
         self._reservations = reservations
         self._settlement = settlement
@@ -96,8 +119,7 @@ class PlacementServicer(PlacementServiceServicer):
 
     async def Complete(self, request: CompleteRequest, context: Context) -> CompleteResponse:
         """See the contract."""
-        settled = await self._settlement.complete(end_of(request, caller(context).node_id))
-        return complete_response(settled.row)
+        return complete_response(await self._settlement.complete(end_of(request, gateway=caller(context).node_id)))
 
     async def Session(
         self, request_iterator: AsyncIterator[SessionRequest], context: Context
@@ -132,14 +154,29 @@ class PlacementServicer(PlacementServiceServicer):
         limit = min(request.limit or _EXPLAIN, LIST_MAX)
         return self._scheduler.explain(request.header, limit)
 
+    async def Deposit(self, request: DepositRequest, context: Context) -> DepositResponse:
+        """See the contract."""
+        node, job = caller(context).node_id, request.job_id
+        handed = Handed(node, job, request.request, request.frame, request.error, request.peer_id)
+        return DepositResponse(kept=await self._dead_letters.deposit(handed))
+
 
 class ControlServicer(ControlServiceServicer):
     """`ControlService`."""
 
-    def __init__(self, fleet: FleetView, store: JobStore, relay: Callable[[JobRow], Worker | None]) -> None:
+    def __init__(
+        self,
+        fleet: FleetView,
+        store: JobStore,
+        relay: Callable[[JobRow], Worker | None],
+        dead_letters: DeadLetters,
+        scheduler: Scheduler,
+    ) -> None:
         self._fleet = fleet
         self._store = store
         self._relay = relay
+        self._dead_letters = dead_letters
+        self._scheduler = scheduler
 
     async def ListWorkers(self, request: ListWorkersRequest, context: Context) -> ListWorkersResponse:
         """See the contract."""
@@ -186,6 +223,58 @@ class ControlServicer(ControlServiceServicer):
         if row is None or (request.tenant_id and row.subject.tenant != request.tenant_id):
             raise TetherError(Reason.JOB_UNKNOWN, "There is no such job")
         return lookup_response(row, self._relay(row))
+
+    async def ListDeadLetters(self, request: ListDeadLettersRequest, context: Context) -> ListDeadLettersResponse:
+        """See the contract."""
+        size = _size(request.page_size)
+        query = LetterQuery(
+            request.tenant_id, request.reason, request.model_id, before=_token(request.page_token), limit=size
+        )
+        found = await self._dead_letters.page(query)
+        token = str(found[-1].number) if len(found) == size else ""
+        letters = [letter_message(letter, whole=False) for letter in found]
+        return ListDeadLettersResponse(dead_letters=letters, next_page_token=token)
+
+    async def GetDeadLetter(self, request: GetDeadLetterRequest, context: Context) -> GetDeadLetterResponse:
+        """See the contract."""
+        letter = await self._dead_letters.get(request.name)
+        return GetDeadLetterResponse(dead_letter=letter_message(letter, whole=True))
+
+    async def AnalyzeDeadLetters(
+        self, request: AnalyzeDeadLettersRequest, context: Context
+    ) -> AnalyzeDeadLettersResponse:
+        """See the contract."""
+        if request.by and request.by not in KINDS:
+            raise TetherError(Reason.INVALID_FIELD, f"by is one of {', '.join(KINDS)}", field="by")
+        within_s = request.within.ToMilliseconds() / 1_000 if request.HasField("within") else None
+        groups = await self._dead_letters.analyze(request.by, within_s)
+        return AnalyzeDeadLettersResponse(groups=[group_message(group) for group in groups])
+
+    async def RequeueDeadLetter(self, request: RequeueDeadLetterRequest, context: Context) -> RequeueDeadLetterResponse:
+        """See the contract."""
+        row = await self._dead_letters.requeue(request.name, request.request)
+        return RequeueDeadLetterResponse(job=job_message(row.bare()))
+
+    async def DropDeadLetter(self, request: DropDeadLetterRequest, context: Context) -> DropDeadLetterResponse:
+        """See the contract."""
+        await self._dead_letters.drop(request.name)
+        return DropDeadLetterResponse()
+
+    async def VerifyQuotas(self, request: VerifyQuotasRequest, context: Context) -> VerifyQuotasResponse:
+        """See the contract."""
+        found = await self._store.verify_quotas(request.tenant_id)
+        return VerifyQuotasResponse(violations=found.violations, jobs=found.jobs, entries=found.entries)
+
+    async def ListAccounts(self, request: ListAccountsRequest, context: Context) -> ListAccountsResponse:
+        """See the contract."""
+        size = _size(request.page_size)
+        rows = await self._store.accounts(tenant=request.tenant_id, after=request.page_token, limit=size)
+        token = rows[-1].tenant if len(rows) == size else ""
+        return ListAccountsResponse(accounts=[account_message(row) for row in rows], next_page_token=token)
+
+    async def ListBreakers(self, request: ListBreakersRequest, context: Context) -> ListBreakersResponse:
+        """See the contract."""
+        return ListBreakersResponse(breakers=self._scheduler.breakers())
 
 
 def _describe(span: Span, request: PlaceRequest, response: PlaceResponse) -> None:

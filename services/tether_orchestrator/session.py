@@ -6,16 +6,18 @@ Source: docs/design/streams.md §3.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 
 import structlog
 
 from tether.errors import Reason, TetherError
 from tether.job.lease import Leases
-from tether.store.jobs import JobStore
+from tether.store.jobs import Driver, JobStore
 from tether.store.jobs import Session as SessionRow
 from tether.v1.placement_pb2 import (
     BreakerHint,
+    Drive,
     JobOutcome,
     NewEpoch,
     OrchestratorDrain,
@@ -24,6 +26,7 @@ from tether.v1.placement_pb2 import (
     SessionResponse,
     WorkerLost,
 )
+from tether_orchestrator.demand import Demands
 from tether_orchestrator.metrics import SESSIONS
 
 _log = structlog.get_logger("tether.orchestrator")
@@ -68,14 +71,27 @@ class Sessions:
     """All session streams of this orchestrator.
 
     Args:
-        store: keeps the beats.
+        store: keeps the beats; tried whatever is known of it.
         leases: judges them.
         lease_s: told to gateways.
         now_s: monotonic clock.
+        demands: splits tenants' limits.
+        store_ok: says whether the store can be written.
     """
 
-    def __init__(self, store: JobStore, leases: Leases, lease_s: float, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        leases: Leases,
+        lease_s: float,
+        now_s: Callable[[], float],
+        demands: Demands,
+        store_ok: Callable[[], bool],
+    ) -> None:
         self._store = store
+        self._demands = demands
+        self._store_ok = store_ok
+        self._down = False
         self._leases = leases
         self._lease_s = lease_s
         self._now_s = now_s
@@ -112,6 +128,7 @@ class Sessions:
         """A session stream ended; the session itself stands until its lease is over."""
         if self._ends.get(end.row.session) is end:
             del self._ends[end.row.session]
+            self._demands.gone(end.row.session)
         SESSIONS.set(len(self._ends))
 
     async def beat(self, end: SessionEnd, request: SessionRequest) -> None:
@@ -124,7 +141,8 @@ class Sessions:
             return
         self._dirty[end.row.session] = end.row
         self._leases.heard(end.row.session, self._now_s())
-        response = SessionResponse(beat=SessionBeat(beat=request.beat))
+        shares = self._demands.heard(end.row.session, request.demands)
+        response = SessionResponse(beat=SessionBeat(beat=request.beat, shares=shares, store_ok=self._store_ok()))
         response.beat.lease.FromMilliseconds(int(self._lease_s * 1_000))
         end.push(response)
 
@@ -138,13 +156,16 @@ class Sessions:
         """Write the beats of the last second, and learn those of other orchestrators."""
         dirty, self._dirty = self._dirty, {}
         try:
-            if dirty:
-                await self._store.renew(list(dirty.values()))
+            await self._store.renew(list(dirty.values()))  # an empty one too: it shows whether the store is there
             rows = await self._store.sessions()
         except TetherError:
             self._dirty = dirty | self._dirty
+            self._down = True
             self._leases.outage(self._now_s())
             raise
+        if self._down:  # nobody could beat before this write: every lease begins with it
+            self._leases.outage(self._now_s())
+        self._down = False
         for row in rows:
             self._leases.seen(row.session, row.beat, self._now_s())
         for session in self._leases.forget(self._now_s()):
@@ -168,6 +189,20 @@ class Sessions:
         for session, end in list(self._ends.items()):
             if session != but:
                 end.push(response)
+
+    def anyone(self, job: bytes) -> Driver | None:
+        """A gateway that can drive a job without a client: the same one for the same job; None where none stands."""
+        ends = list(self._ends.values())
+        if not ends:
+            return None
+        row = max(ends, key=lambda end: hashlib.blake2b(job + end.row.session, digest_size=8).digest()).row
+        return Driver(row.session, row.node)
+
+    def drive(self, session: bytes, drive: Drive) -> None:
+        """Ask a gateway to drive a job; one that has just gone leaves it to be abandoned, as any dead driver does."""
+        end = self._ends.get(session)
+        if end is not None:
+            end.push(SessionResponse(drive=drive))
 
     def breaker(self, hint: BreakerHint) -> None:
         """Tell all that a breaker changed."""

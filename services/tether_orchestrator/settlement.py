@@ -5,7 +5,7 @@ Source: docs/design/streams.md §5.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -13,18 +13,22 @@ import structlog
 from tether.errors import Reason, TetherError
 from tether.identity import Role
 from tether.job.commit import check_receipt, is_fault, is_whole, receipt_body, used
-from tether.job.hold import Position
 from tether.job.state import State
 from tether.store.jobs import Completion, JobRow, JobStore, Refused, Settled
 from tether.v1.infer_pb2 import Infer, JobState
 from tether.v1.placement_pb2 import JobOutcome
+from tether_orchestrator.ending import End
 from tether_orchestrator.metrics import COMMIT, OUTCOMES, UNKEPT
+from tether_orchestrator.offline import Offline, OfflineJob
 from tether_orchestrator.open_jobs import OpenJobs
+from tether_orchestrator.pending import Pending
 from tether_orchestrator.scheduler import Scheduler
 from tether_orchestrator.session import Sessions
 
 _log = structlog.get_logger("tether.orchestrator")
 _RECEIPT = "tether/receipt/v1"
+# A Cancel that is acknowledged must hold, and a death needs the row: neither waits for the store.
+_MAY_WAIT = frozenset({State.DONE, State.FAILED, State.ABANDONED})
 
 
 class Verifier(Protocol):
@@ -42,34 +46,14 @@ class WorkerLine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """An outcome that is asked for.
+class Pended:
+    """The outcome waits for the store; it is durable here.
 
     Attributes:
-        job: id, 16 bytes.
-        epoch: attempt that ended; 0 for whichever runs.
-        outcome: any state but RESERVED.
-        receipt: the worker's, or None.
-        answer: serialized Infer.Payload, or empty.
-        error: reason and message of a failure.
-        delivered: what the client got, or None where the caller does not know.
-        worker: node id of the worker that asks, or empty.
-        gateway: node id of the gateway that asks, or empty.
-        reason: of a dead job, a reason without its message.
-        trace_id: of a dead job, 32 hex digits, or empty.
+        end: what is asked for.
     """
 
-    job: bytes
-    epoch: int
-    outcome: State
-    receipt: Infer.Receipt | None = None
-    answer: bytes = b""
-    error: str = ""
-    delivered: Position | None = None
-    worker: str = ""
-    gateway: str = ""
-    reason: str = ""
-    trace_id: str = ""
+    end: End
 
 
 class Settlement:
@@ -82,9 +66,11 @@ class Settlement:
         sessions: tells gateways.
         workers: tells workers.
         open_jobs: jobs that have not ended.
+        pending: keeps what cannot be written yet.
+        offline: jobs that run without the store.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it is composed of
         self,
         store: JobStore,
         trust: Verifier,
@@ -92,7 +78,12 @@ class Settlement:
         sessions: Sessions,
         workers: WorkerLine,
         open_jobs: OpenJobs,
+        *,
+        pending: Pending,
+        offline: Offline,
     ) -> None:
+        self._offline = offline
+        self._pending = pending
         self._store = store
         self._trust = trust
         self._scheduler = scheduler
@@ -100,20 +91,64 @@ class Settlement:
         self._workers = workers
         self._open = open_jobs
 
-    async def complete(self, end: End) -> Settled:
-        """Write an outcome, or get the one that holds.
+    async def complete(self, end: End) -> Settled | Pended:
+        """Write an outcome, get the one that holds, or keep it until the store is back.
 
         Args:
             end: what is asked for.
 
         Returns:
-            The job as it stands; durable.
+            The job as it stands, or that its end is pending; durable either way.
+
+        Raises:
+            TetherError: as `write`; STORE_UNAVAILABLE where it can be kept nowhere, or may not wait.
+        """
+        body = self._receipt(end)
+        job = self._offline.get(end.job)
+        if job is not None:
+            return await self._end_offline(job, end, body)
+        completion = self._completion(end, body)
+        try:
+            return await self._write(end, completion)
+        except TetherError as error:
+            if error.reason is not Reason.STORE_UNAVAILABLE or end.outcome not in _MAY_WAIT:
+                raise
+        await self._pending.keep(end)
+        self._open.discard(end.job)
+        return Pended(end)
+
+    async def _end_offline(self, job: OfflineJob, end: End, body: Infer.ReceiptBody | None) -> Pended:
+        """End a job that the store does not know yet."""
+        if end.epoch not in (0, job.epoch):
+            raise TetherError(Reason.STALE_EPOCH, f"The job is at attempt {job.epoch}, not {end.epoch}")
+        worker = body.worker_id if body is not None else end.worker
+        if worker not in ("", job.worker.node):
+            raise TetherError(Reason.ROLE_FORBIDDEN, "The attempt runs on another worker")
+        completion = self._completion(end, body)
+        ended = await self._offline.end(job, end.outcome, completion.used, completion.receipt)
+        self._open.discard(end.job)
+        return Pended(replace(end, outcome=ended.state))
+
+    def attempt_failed(self, row: JobRow) -> None:
+        """An attempt ended by its worker's fault: breakers see it, and the job goes on elsewhere."""
+        changed = self._scheduler.ended(row.subject.model, row.worker.node, failed=True, s_per_token=0.0)
+        if changed is not None:
+            self._sessions.breaker(changed)
+
+    async def write(self, end: End) -> Settled:
+        """Write an outcome, or get the one that holds.
 
         Raises:
             TetherError: MALFORMED, INVALID_FIELD, NODE_TOKEN_INVALID (a receipt that does not hold), JOB_UNKNOWN,
                 STALE_EPOCH, ROLE_FORBIDDEN, STORE_UNAVAILABLE.
         """
-        completion = self._completion(end, self._receipt(end))
+        return await self._write(end, self._completion(end, self._receipt(end)))
+
+    async def write_pending(self) -> None:
+        """Write what waited for the store; TetherError where it is gone again."""
+        await self._pending.write(self.write)
+
+    async def _write(self, end: End, completion: Completion) -> Settled:
         with COMMIT.time():
             [result] = await self._store.complete([completion])
         if isinstance(result, Refused):
@@ -153,6 +188,8 @@ class Settlement:
             answer=answer,
             error=end.error,
             worker=body.worker_id if body is not None else end.worker,
+            reason=end.reason,
+            trace_id=end.trace_id,
         )
 
     def _written(self, end: End, row: JobRow) -> None:

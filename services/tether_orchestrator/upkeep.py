@@ -11,10 +11,12 @@ from tether_orchestrator.open_jobs import OpenJobs
 from tether_orchestrator.orphan import Orphans
 from tether_orchestrator.session import Sessions
 from tether_orchestrator.task import every
+from tether_orchestrator.waiting import Waiting
 
 _TICK_S = 0.2  # a silent worker is suspect at most so much later than after its second
 _RENEW_S = 1.0  # a fifth of the lease
 _ORPHAN_S = 1.0  # holds of the dead stand a lease anyhow
+_WAITING_S = 0.5  # a client that waits for an end to be committed sees it soon after the store is back
 _COUNT_S = 2.0  # gauges are scraped every 15 s
 _EXPIRE_S = 5.0  # an overdue job has waited a minute already
 _PURGE_S = 10.0  # with the limit below 50 jobs a second are forgotten; a guess, bench/store.py
@@ -32,9 +34,10 @@ class Upkeep:
         open_jobs: jobs that have not ended.
         orphans: jobs that nobody will end.
         clock: ticked here.
+        waiting: what waits for the store.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one round each
         self,
         store: JobStore,
         fleet: FleetView,
@@ -42,7 +45,9 @@ class Upkeep:
         open_jobs: OpenJobs,
         orphans: Orphans,
         clock: AttentiveClock,
+        waiting: Waiting,
     ) -> None:
+        self._waiting = waiting
         self._store = store
         self._fleet = fleet
         self._sessions = sessions
@@ -57,6 +62,7 @@ class Upkeep:
             (_TICK_S, "tick", self._tick),
             (_RENEW_S, "renew", self._sessions.renew),
             (_ORPHAN_S, "orphan", self._orphans.sweep),
+            (_WAITING_S, "waiting", self._waiting.round),
             (_COUNT_S, "count", self._count),
             (_EXPIRE_S, "expire", self._expire),
             (_PURGE_S, "purge", self._purge),

@@ -15,9 +15,10 @@ from tether.v1.identity_pb2 import Role
 from tether.v1.infer_pb2 import JobState
 from tether.v1.link_pb2 import Link
 from tether_orchestrator.doubt import Doubt
+from tether_orchestrator.ending import End
 from tether_orchestrator.engine import Engines
 from tether_orchestrator.fleet import FleetView
-from tether_orchestrator.settlement import End, Settlement
+from tether_orchestrator.settlement import Pended, Settlement
 from tether_orchestrator.task import Tasks
 
 _log = structlog.get_logger("tether.orchestrator")
@@ -120,6 +121,9 @@ class WorkerLinks:
             _log.warning("completion_refused", job=end.job.hex(), reason=error.reason.name, error=error.message)
             again = error.row.again  # the store may be back later; what is refused stays refused
             self._outcome(link, end.job, end.epoch, State.ABANDONED, written=not again)
+            return
+        if isinstance(settled, Pended):  # durable here: the worker need not keep it
+            self._outcome(link, end.job, end.epoch, end.outcome, written=True)
             return
         row = settled.row
         if row.state is State.RESERVED and getattr(

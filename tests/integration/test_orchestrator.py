@@ -15,6 +15,7 @@ from grpc import aio
 from tether.errors import Reason, TetherError
 from tether.identity import Identity, Role, Trust
 from tether.identity.signature import SNAPSHOT, TICKET
+from tether.job.state import State
 from tether.link import Kind
 from tether.node.channels import Channels
 from tether.node.region import prepare
@@ -202,7 +203,9 @@ async def test_place_of_an_unknown_model_names_the_nearest(region: Region) -> No
     assert caught.value.reason is Reason.MODEL_UNKNOWN
 
 
-async def test_place_on_a_full_fleet_is_shed_with_a_hint(region: Region) -> None:
+async def test_place_on_a_full_fleet_waits_and_is_shed_with_a_hint(tmp_path: Path) -> None:
+    region = Region(tmp_path)
+    await region.start(queue_wait_max_s=0.1)
     await region.worker(slots=2)
     gateway = region.stub("gateway")
     await gateway.Place(ask("a"))
@@ -211,6 +214,7 @@ async def test_place_on_a_full_fleet_is_shed_with_a_hint(region: Region) -> None
         await gateway.Place(ask("c"))
     assert caught.value.reason is Reason.OVERLOADED
     assert caught.value.retry_after_s is not None
+    await region.close()
 
 
 async def test_place_while_the_model_loads_is_no_worker_and_not_overloaded(region: Region) -> None:
@@ -252,8 +256,7 @@ async def test_same_key_sixteen_times_at_once_runs_once_and_is_billed_once(regio
     again = await asyncio.gather(*(gateway.Place(ask(session=session)) for gateway, session in gateways * 8))
     assert {place.ended.job.answer.text for place in again} == {"hello"}
     store = region.app._store
-    bills = await store._database.read(lambda connection: connection.execute("SELECT job FROM usage").fetchall())
-    assert bills == [(driven.job_id,)]
+    assert [usage.job for usage in await store.outbox(0, 10)] == [driven.job_id]
     assert not await store.check()
 
 
@@ -365,21 +368,38 @@ async def test_worker_that_breaks_the_protocol_loses_its_link(region: Region) ->
     await until(lambda: not _placeable(region, worker), "its link is closed")
 
 
-async def test_worker_is_asked_to_commit_again_when_the_store_cannot_be_written(region: Region) -> None:
+async def test_end_of_a_job_waits_for_a_store_that_cannot_be_written(region: Region) -> None:
     worker, gateway = await region.worker(), region.stub("gateway")
-    placed = await gateway.Place(ask())
-    body = Link.Complete(receipt=worker.receipt(placed.job_id, 1), outcome=JobState.JOB_STATE_DONE)
+    placed, other = await gateway.Place(ask()), await gateway.Place(ask("other"))
     with contextlib.closing(sqlite3.connect(region.folders["orchestrator"] / "jobs.db")) as shell:
         shell.execute("BEGIN IMMEDIATE")  # an operator's shell that forgot its transaction
-        worker.complete(placed.job_id, 1, body)
-        with pytest.raises(TetherError, match="Another process") as caught:
+        await until(lambda: not region.app._parts.health.ok, "the store is known to be gone")
+        refused_s = time.monotonic()
+        with pytest.raises(TetherError) as caught:
             await gateway.Place(ask("two"))
+        assert time.monotonic() - refused_s < 0.05
         assert caught.value.reason is Reason.STORE_UNAVAILABLE
-        assert not (await worker.outcome())[2].written
-    worker.complete(placed.job_id, 1, body)
-    assert (await worker.outcome())[2].written
-    assert (await gateway.Place(ask("two"))).placed.epoch == 1
-    assert not await region.app._store.check()
+        assert caught.value.retry_after_s
+        body = Link.Complete(receipt=worker.receipt(placed.job_id, 1), outcome=JobState.JOB_STATE_DONE)
+        worker.complete(placed.job_id, 1, body)
+        assert (await worker.outcome())[2].written
+        pending = await gateway.Complete(ending(other, worker))
+        assert (pending.outcome, pending.settlement) == (JobState.JOB_STATE_DONE, Infer.SETTLEMENT_PENDING)
+        with pytest.raises(TetherError):  # a Cancel that is acknowledged must hold
+            await gateway.Complete(pb.CompleteRequest(job_id=placed.job_id, outcome=JobState.JOB_STATE_CANCELLED))
+    store = region.app._store
+    for job in (placed.job_id, other.job_id):
+        await until_row(store, job, State.DONE)
+    assert (await gateway.Place(ask())).ended.job.receipt.body
+    assert not await store.check()
+
+
+async def until_row(store: Any, job: bytes, state: State) -> None:
+    """Wait until the store has a job in a state."""
+    deadline_s = time.monotonic() + WAIT_S
+    while (await store.get(job)).state is not state:
+        assert time.monotonic() < deadline_s, f"the job is not {state.name}"
+        await asyncio.sleep(0.02)
 
 
 async def test_worker_that_drains_gets_no_more(region: Region) -> None:
@@ -521,7 +541,7 @@ async def test_model_that_keeps_failing_is_tried_by_one_probe_at_a_time(region: 
     gateway = region.stub("gateway")
     session = Session(gateway, region)
     await session.beat()
-    for number in range(20):
+    for number in range(10):
         placed = await gateway.Place(ask(f"job-{number}"))
         failed = pb.CompleteRequest(
             job_id=placed.job_id, epoch=1, outcome=JobState.JOB_STATE_FAILED, error="ENGINE_FAILED: broke"

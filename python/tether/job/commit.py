@@ -41,6 +41,19 @@ def check_receipt(body: Infer.ReceiptBody, job: bytes, epoch: int, signer: str) 
     """
     if (body.job_id, body.epoch, body.worker_id) != (job, epoch, signer):
         raise TetherError(Reason.INVALID_FIELD, "The receipt is of another attempt", field="receipt")
+    _check_handed(body)
+
+
+def _check_handed(body: Infer.ReceiptBody) -> None:
+    """What was handed over lies before what the signer made: from position 0 on, without holes, by earlier attempts."""
+    reached, epoch = Infer.Position(), 0
+    for prefix in body.handed:
+        grows = prefix.end.tokens >= reached.tokens and prefix.end.bytes >= reached.bytes
+        if prefix.start != reached or not grows or not epoch <= prefix.epoch < body.epoch:
+            raise TetherError(Reason.INVALID_FIELD, "The receipt's handed prefixes have holes", field="receipt")
+        reached, epoch = prefix.end, prefix.epoch
+    if reached.tokens > body.end.tokens or reached.bytes > body.end.bytes:
+        raise TetherError(Reason.INVALID_FIELD, "The receipt ends before what was handed over", field="receipt")
 
 
 def used(outcome: State, body: Infer.ReceiptBody | None, delivered: Position | None) -> Position:

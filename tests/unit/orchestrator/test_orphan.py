@@ -1,6 +1,7 @@
 """Orphans: which open jobs nobody will end, and when they are abandoned."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from tether.store.jobs import Completion, Driver, JobRow, Refused, Reservation, 
 from tether.store.jobs_sqlite import SqliteJobStore
 from tether.v1.health_pb2 import Health
 from tether_orchestrator import orphan as module
+from tether_orchestrator.ending import End
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.orphan import Orphans, orphaned
-from tether_orchestrator.settlement import End
 
 A, B = b"a" * 16, b"b" * 16
 WORKER = Worker("w" * 52, 3, "127.0.0.1:9")
@@ -31,15 +32,15 @@ class World:
         self.fleet = FleetView(Fleet(), lambda: 0)
         self.orphans = Orphans(store, self.leases, self.fleet, self, lambda: self.now_s)
 
-    async def complete(self, end: End) -> Settled:
+    async def write(self, end: End) -> Settled:
         [result] = await self.store.complete([Completion(end.job, end.epoch, end.outcome, error=end.error)])
         assert not isinstance(result, Refused)
         return result
 
-    async def reserve(self, name: str, session: bytes = A) -> Reservation:
+    async def reserve(self, name: str, session: bytes = A, worker: Worker = WORKER) -> Reservation:
         job = self.store.job_id("t", name, "")
         subject = Subject(job, "t", name, "", True, bytes(32), "demo", "1.0", bytes(32), b"", 100)
-        asked = Reservation(subject, Driver(session, "gateway"), WORKER, 7, 2**40 * 8)
+        asked = Reservation(subject, Driver(session, "gateway"), worker, 7, 2**40 * 8)
         [result] = await self.store.reserve([asked])
         assert isinstance(result, Reserved)
         return asked
@@ -135,11 +136,8 @@ async def test_sweeps_reach_orphans_behind_jobs_that_are_none(world: World, monk
     world.worker_reports(WORKER.incarnation)
     kept = [await world.reserve(name) for name in "abc"]
     world.now_s += 2 * LEASE_S
-    asked = await world.reserve("z", B)
+    asked = await world.reserve("z", B, replace(WORKER, node="gone"))
     world.leases.left(B)
-    await world.store._database.write(
-        lambda connection: connection.execute("UPDATE jobs SET worker = 'gone' WHERE correlation_id = 'z'")
-    )
     for _ in range(2):
         await world.orphans.sweep()
     assert await world.state(asked) is State.ABANDONED

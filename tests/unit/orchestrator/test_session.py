@@ -8,6 +8,7 @@ from tether.store.jobs import Session as Row
 from tether.v1.infer_pb2 import JobState
 from tether.v1.placement_pb2 import JobOutcome, SessionRequest
 from tether_orchestrator import session as module
+from tether_orchestrator.demand import Demands
 from tether_orchestrator.session import Sessions
 
 A = b"a" * 16
@@ -38,7 +39,9 @@ class World:
     def __init__(self) -> None:
         self.now_s = 100.0
         self.store, self.leases = Store(), Leases(5.0, 100.0)
-        self.sessions = Sessions(self.store, self.leases, 5.0, lambda: self.now_s)
+        self.demands = Demands(lambda tenant: 60 if tenant == "limited" else 0, lambda: self.now_s)
+        clock, ok = lambda: self.now_s, lambda: not self.store.broken
+        self.sessions = Sessions(self.store, self.leases, 5.0, clock, self.demands, ok)
 
 
 @pytest.fixture
