@@ -20,7 +20,7 @@ STREAMS, TOKENS, TIMEOUT_S = 40, 400, 3.0
 
 async def run(args: Args) -> Outcome:
     rng, outcome = random.Random(args.seed), Outcome(args.row, args.seed)
-    plan = Plan(workers=2, store=args.store, mode=args.mode, bridge=True)
+    plan = Plan(workers=2, store=args.store, mode=args.mode, bridge={"timeout_s": TIMEOUT_S})
     counts = {"grpc": 0, "sse": 0}
     async with world(plan, args.folder) as place:
         bridge, key = place.processes["bridge"].endpoints["bridge"], place.keys["chaos"]
@@ -65,7 +65,7 @@ async def sse(address: str, key: str, seed: int) -> str:
     ).encode()
     reader, writer = await asyncio.open_connection(host, int(port))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n"
-    head += f"content-type: application/json\r\nx-request-timeout-ms: {int(TIMEOUT_S * 1000)}\r\n"
+    head += "content-type: application/json\r\n"
     writer.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
     try:
         async with asyncio.timeout(60):

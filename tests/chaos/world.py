@@ -36,7 +36,7 @@ class Plan:
         gateway: settings of each gateway.
         orchestrator: settings of each orchestrator.
         tenants: names, each with a key.
-        bridge: whether there is one.
+        bridge: settings of the bridge; None for none.
     """
 
     workers: int = 4
@@ -50,7 +50,7 @@ class Plan:
     gateway: dict[str, object] = field(default_factory=dict)
     orchestrator: dict[str, object] = field(default_factory=dict)
     tenants: tuple[str, ...] = ("chaos",)
-    bridge: bool = False
+    bridge: dict[str, object] | None = None
 
 
 class World:
@@ -81,7 +81,7 @@ class World:
         """Start all, and make tenants and keys."""
         await asyncio.to_thread(self.region.start, "registry", {"demo_model": demo_folder()})
         names = [*self.names("orchestrator"), *self.names("gateway"), *self.names("worker")]
-        names += ["bridge"] if self.plan.bridge else []
+        names += ["bridge"] if self.plan.bridge is not None else []
         for name in names:
             self.region.launch(name, self._settings(name))
         for name in names:
@@ -107,7 +107,7 @@ class World:
                 store = {"store": self._store} if self._store else {}
                 return {**store, **self.plan.orchestrator}
             case "bridge":
-                return {}
+                return dict(self.plan.bridge or {})
             case "gateway":
                 port = self._port(name)
                 return {"listen": f"127.0.0.1:{port}", **self.plan.gateway}

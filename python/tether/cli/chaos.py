@@ -39,7 +39,7 @@ class Shown:
         victim: the worker that was killed.
         pid: of its process.
         at_tokens: tokens that had come when it was killed.
-        gap_ms: from the kill to the next piece.
+        gap_ms: longest wait for a piece after the kill.
         job: as it stands in the store.
         receipt: what the worker signed.
         resumes: how often the client had to take the stream up again.
@@ -102,17 +102,18 @@ def _stream(client: Client) -> "Stream":
 
 async def _disturbed(client: Client, state: Path, region: str, workers: "list[Child]") -> Shown:
     """Stream on screen, and kill the worker that streams."""
-    shown, killed_s = Shown(), 0.0
+    shown, last_s = Shown(), 0.0
     async with _stream(client) as stream:
         async for piece in stream:
-            if killed_s and not shown.gap_ms:
-                shown.gap_ms = (time.monotonic() - killed_s) * 1_000
-            _show(piece, killed=bool(killed_s))
-            shown.text += piece.text
-            if not killed_s and piece.tokens >= KILL_AT_TOKEN and not piece.done:
+            now_s = time.monotonic()
+            if shown.victim:
+                shown.gap_ms = max(shown.gap_ms, (now_s - last_s) * 1_000)
+            _show(piece, killed=bool(shown.victim))
+            shown.text, last_s = shown.text + piece.text, now_s
+            if not shown.victim and piece.tokens >= KILL_AT_TOKEN and not piece.done:
                 victim = await _worker_of(client, stream.job_id, state, region, workers)
                 victim.kill()
-                killed_s = time.monotonic()
+                last_s = time.monotonic()
                 shown.victim, shown.pid, shown.at_tokens = victim.name, victim.pid, piece.tokens
                 typer.secho(f" ✂ kill -9 {victim.pid} ({victim.name}) ", fg="white", bg="red", nl=False)
         answer = await stream.answer()
@@ -175,7 +176,7 @@ def _tell(shown: Shown, undisturbed: str, wrong: list[str]) -> None:
     same = "equal" if shown.text == undisturbed else "NOT equal"
     lines = {
         "killed": f"{shown.victim} (pid {shown.pid}) with SIGKILL, {shown.at_tokens} tokens into its answer",
-        "went on": f"on another worker {shown.gap_ms:.0f} ms later; the client saw nothing of it",
+        "went on": f"on another worker; the client waited {shown.gap_ms:.0f} ms at most, and saw nothing of it",
         "bytes": f"{len(shown.text.encode())} of {len(undisturbed.encode())}, {same} to an undisturbed run",
         "receipt": f"holds; {before} tokens of attempt 1 handed over, {receipt.usage.output_tokens} made by attempt "
         f"{receipt.epoch}",

@@ -55,7 +55,7 @@ def up(
     from tether.client.target import default_state
     from tether.observe.log import configure_logging
 
-    configure_logging(log_level)
+    configure_logging("error" if chaos and log_level == "warning" else log_level)  # the loss of a worker is the point
     plan = Plan(
         state=(state or default_state(os.environ)).absolute(),
         region=region,
