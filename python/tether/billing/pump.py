@@ -84,7 +84,7 @@ class Pump:
     Args:
         outbox: where usage waits.
         desk: what senders share.
-        sinks: all of them take every batch; none means that usage is only added up.
+        sinks: all of them take every batch.
         origin: where it is from.
         limits: how much how often.
         world: clock and chance.
@@ -123,8 +123,6 @@ class Pump:
         """Send one batch, where this sender may and there is any; returns its rows."""
         if not await self._desk.hold(self._world.now_ms(), LEASE_MS):
             return 0
-        if not self._sinks:
-            return await self._let_go()
         batch = await self._desk.waiting() or await self._cut()
         if batch is None:
             return 0
@@ -135,13 +133,6 @@ class Pump:
         metrics.BATCHES.labels("taken").inc()
         metrics.SENT.inc(len(batch.numbers))
         return len(batch.numbers)
-
-    async def _let_go(self) -> int:
-        """Mark what nobody wants to be told, so that the store adds it up and forgets it."""
-        rows = await self._outbox.outbox(0, self._limits.batch_rows_max)
-        if rows:
-            await self._outbox.outbox_done([row.number for row in rows])
-        return len(rows)
 
     async def _cut(self) -> Batch | None:
         rows = await self._outbox.outbox(0, self._limits.batch_rows_max)

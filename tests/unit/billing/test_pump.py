@@ -186,14 +186,7 @@ async def test_pump_of_several_sinks_is_done_when_all_took_it(desks):
     assert (one.ids, two.ids, store.rows) == ([1], [1], {})
 
 
-async def test_pump_without_sinks_lets_usage_go(desks):
-    store, clock = Store(*range(1, 6)), Clock()
-    pump = pump_of(store, await desks("a"), [], clock)
-    assert [await pump.round() for _ in range(2)] == [0, 60]
-    assert store.rows == {}
-
-
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 async def test_pump_loses_and_repeats_nothing_under_random_faults(tmp_path, seed):
     rng, clock, store, receiver = random.Random(seed), Clock(), Store(), Receiver()
     desks = [await Desk.open(tmp_path / "billing.db", name) for name in "ab"]
