@@ -42,6 +42,18 @@ def explain(
 def _print(found: "ExplainResponse", output: Output) -> None:
     from tether.cli.output import print_rows
 
+    rows = workers(found)
+    if output is Output.JSON:
+        print_rows([request(found), *rows], output)
+        return
+    for line in lines(found):
+        typer.echo(line, err=True)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    print_rows(rows, output, columns)
+
+
+def workers(found: "ExplainResponse") -> list[dict[str, object]]:
+    """A row for each candidate, best first, and for each worker that a rule removed."""
     rows: list[dict[str, object]] = [
         {
             "name": one.worker_id,
@@ -53,8 +65,35 @@ def _print(found: "ExplainResponse", output: Output) -> None:
         }
         for one in found.candidates
     ]
-    rows += [{"name": one.worker_id, "removed_by": one.rule, "detail": one.detail} for one in found.removed]
-    if output is Output.TABLE:
-        typer.echo(f"{found.model_id}:{found.version}", err=True)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    print_rows(rows, output, columns)
+    return rows + [{"name": one.worker_id, "removed_by": one.rule, "detail": one.detail} for one in found.removed]
+
+
+def request(found: "ExplainResponse") -> dict[str, object]:
+    """What is said of the request itself."""
+    from tether.v1.infer_pb2 import Infer
+
+    return {
+        "name": f"{found.model_id}:{found.version}",
+        "policy": list(found.policy),
+        "degraded": [
+            {
+                "asked": f"{one.asked_model_id}:{one.asked_version}",
+                "lowered": list(one.parameters),
+                "rule": one.rule,
+            }
+            for one in found.degraded
+        ],
+        "path": Infer.Path.Name(found.path).removeprefix("PATH_").lower(),
+        "queued": found.queued,
+    }
+
+
+def lines(found: "ExplainResponse") -> list[str]:
+    """The same for people; what has nothing to say is left out."""
+    said = request(found)
+    told = [f"{said['name']}, {said['path']} path, {found.queued} waiting"]
+    told += [f"policy: {line}" for line in found.policy]
+    for one in found.degraded:
+        lowered = f", lower {' and '.join(one.parameters)}" if one.parameters else ""
+        told.append(f"if nothing has room: as {one.rule} says{lowered}")
+    return told
