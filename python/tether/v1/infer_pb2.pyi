@@ -749,7 +749,10 @@ class Infer(_message.Message):
 
     @_typing.final
     class ResponseFormat(_message.Message):
-        """ResponseFormat constrains the answer."""
+        """ResponseFormat constrains the answer: no token that would break the form is ever chosen. An answer that max_tokens,
+        the context or a stop text cuts off may be incomplete; its finish reason says so. SCHEMA_INVALID where the form is
+        none, where no text can satisfy it, or where it is too complex.
+        """
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -757,9 +760,11 @@ class Infer(_message.Message):
         REGEX_FIELD_NUMBER: _builtins.int
         JSON_OBJECT_FIELD_NUMBER: _builtins.int
         json_schema: _builtins.str
-        """JSON schema (2020-12) that the answer must satisfy, at most 64 KiB."""
+        """JSON schema (2020-12) that the answer must satisfy, at most 64 KiB, nested at most 48 levels deep. A keyword
+        that engines cannot keep (such as `not`) is SCHEMA_INVALID.
+        """
         regex: _builtins.str
-        """Regular expression that the whole answer must match, at most 4 KiB."""
+        """Regular expression that the whole answer must match, at most 4 KiB; without look-around and back-references."""
         json_object: _builtins.bool
         """Any JSON object."""
         def __init__(
@@ -984,7 +989,7 @@ class Infer(_message.Message):
         """Text, UTF-8, whole characters only."""
         @_builtins.property
         def tensors(self) -> Global___Infer.Tensors:
-            """Tensors."""
+            """Tensors. Pieces of one tensor in several chunks have one name and are joined along their first dimension."""
 
         @_builtins.property
         def sealed(self) -> Global___Infer.Sealed:
