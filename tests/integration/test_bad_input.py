@@ -102,10 +102,25 @@ CASES = {
         grpc.StatusCode.UNIMPLEMENTED,
         "UNSUPPORTED",
     ),
-    "schema": (
-        request(parameters={"response_format": Infer.ResponseFormat(json_schema="{}")}),
-        grpc.StatusCode.UNIMPLEMENTED,
-        "UNSUPPORTED",
+    "schema that is none": (
+        request(parameters={"response_format": Infer.ResponseFormat(json_schema='"string"')}),
+        INVALID,
+        "SCHEMA_INVALID",
+    ),
+    "schema that needs itself": (
+        request(parameters={"response_format": Infer.ResponseFormat(json_schema='{"$ref":"#"}')}),
+        INVALID,
+        "SCHEMA_INVALID",
+    ),
+    "schema that no text satisfies": (
+        request(parameters={"response_format": Infer.ResponseFormat(json_schema='{"enum":[]}')}),
+        INVALID,
+        "SCHEMA_INVALID",
+    ),
+    "regex that no text satisfies": (
+        request(parameters={"response_format": Infer.ResponseFormat(regex="a^")}),
+        INVALID,
+        "SCHEMA_INVALID",
     ),
 }
 
