@@ -1,8 +1,11 @@
 """What every registry store owes its callers; each new store joins `url` and passes unchanged."""
 
 import asyncio
+import contextlib
+import hashlib
 import itertools
 import random
+import sqlite3
 import sys
 
 import pytest
@@ -337,6 +340,62 @@ async def test_store_prices_are_bounded(store):
 
 async def test_store_price_of_a_model_that_is_not_published_is_refused(store):
     assert await reason_of(store.set_price(price("gone"))) is Reason.MODEL_UNKNOWN
+
+
+@pytest.fixture
+def change_by_hand(url, request):
+    """Runs SQL beside the store, as somebody with a shell would."""
+
+    def run(statement):
+        if url.startswith("postgresql://"):
+            request.getfixturevalue("server").sql(statement, url.rsplit("/", 1)[1])
+            return
+        with contextlib.closing(sqlite3.connect(url)) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+    return run
+
+
+async def filled(store):
+    """Put one good row into every table."""
+    await store.create_tenant(tenant())
+    await store.create_key(key(1))
+    signed = model_of("m", manifest=pb.Manifest(body=b"body").SerializeToString())
+    signed.digest = hashlib.sha256(b"body").digest()
+    await store.publish(signed)
+    for _ in range(4):
+        await store.set_policy(policy(tenant_id="acme"), 0)
+    await store.set_price(price())
+
+
+async def test_store_that_only_we_wrote_passes_its_check(store):
+    assert await store.check() == []
+    await filled(store)
+    assert await store.check() == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE tenants SET tokens_per_day = -1", "tenants: acme"),
+        ("UPDATE policies SET tenant = 'gone'", "of tenant gone, which is not there"),
+        ("UPDATE policies SET version = 9 WHERE version = 3", "have a gap"),
+        ("UPDATE policies SET version = version + 1 WHERE version = 4", "says that it is another"),
+        ("UPDATE prices SET input_micros = -5", "prices: m version 1 is below 0"),
+        ("UPDATE prices SET version = 2", "prices: versions of m"),
+        ("UPDATE prices SET model = 'gone'", "prices: gone is no model"),
+        ("UPDATE models SET version = '1.1'", "models: m:1.0 says that it is another"),
+        ("UPDATE models SET manifest = summary", "models: m:1.0 has a manifest"),
+        ("UPDATE revision SET revision = 0", "revision:"),
+        ("DELETE FROM revision", "revision:"),
+    ],
+)
+async def test_store_row_that_was_changed_by_hand_is_named(store, change_by_hand, statement, words):
+    await filled(store)
+    change_by_hand(statement)
+    found = await store.check()
+    assert any(words in line for line in found), found
 
 
 async def test_stores_on_one_database_see_each_others_changes_in_order(server):

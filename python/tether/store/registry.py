@@ -130,5 +130,8 @@ class RegistryStore(Protocol):
     async def revision(self) -> int:
         """Return the revision that holds; cheap enough to be asked several times a second."""
 
+    async def check(self) -> list[str]:
+        """Return rows that no write of ours can have left, for people; empty when all holds."""
+
     async def close(self) -> None:
         """Finish what was asked and let go; the same again does nothing."""

@@ -6,6 +6,7 @@ The works say what is read and written (`registry_work`); a `Database` runs each
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from tether.store import registry_check
 from tether.store import registry_work as work
 from tether.store.registry import StoreLimits
 from tether.v1 import policy_pb2 as policy_pb
@@ -122,6 +123,10 @@ class SqlRegistryStore:
     async def price_versions(self, model_id: str, before: int, limit: int) -> list[policy_pb.Price]:
         """See `RegistryStore.price_versions`."""
         return await self._database.read(lambda: work.price_versions(model_id, before, limit))
+
+    async def check(self) -> list[str]:
+        """See `RegistryStore.check`."""
+        return await self._database.read(registry_check.check)
 
     async def close(self) -> None:
         """See `RegistryStore.close`."""
