@@ -43,10 +43,11 @@ def unavailable(error: sqlite3.Error) -> TetherError:
         error: what SQLite raised.
 
     Returns:
-        STORE_UNAVAILABLE with words an operator can act on.
+        STORE_UNAVAILABLE, or STORE_CORRUPT for a damaged file, with words an operator can act on.
     """
     words = _WORDS.get(_code(error), "The store failed")
-    return TetherError(Reason.STORE_UNAVAILABLE, words)
+    damaged = _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return TetherError(Reason.STORE_CORRUPT if damaged else Reason.STORE_UNAVAILABLE, words)
 
 
 def _code(error: sqlite3.Error) -> int:

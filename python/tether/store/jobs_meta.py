@@ -27,6 +27,13 @@ def numbers() -> Program[dict[str, int]]:
     return dict((yield Fetch("SELECT name, value FROM numbers")))
 
 
+def schema(*, shared: bool) -> Program[str]:
+    """The newest migration of the job store's schema; `shared` where other stores may lie in the same database."""
+    own = " WHERE store = 'jobs'" if shared else ""
+    [(version,)] = yield Fetch(f"SELECT max(version) FROM schema_migrations{own}")  # noqa: S608 - no value
+    return version or ""
+
+
 def enter(at_least: int) -> Program[int]:
     """The generation of a store that may be written.
 

@@ -128,3 +128,7 @@ LETTER_BARE = Table(
     LETTERS.key,
 )
 LETTER_NAMES = LETTER_BARE.of(("number", "name"))
+META = Table("meta", {"name": _TEXT, "value": _BYTES}, ("name",))
+NUMBERS = Table("numbers", {"name": _TEXT, "value": _BIG}, ("name",))
+USAGE_WHOLE = Table("usage", {"number": _BIG, **USAGE.types, "billed": _INT}, ("number",))
+LETTERS_WHOLE = Table("dead_letters", {"number": _BIG, **LETTERS.types}, ("number",))

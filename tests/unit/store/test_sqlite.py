@@ -162,7 +162,7 @@ async def test_open_of_a_file_that_is_no_database_says_so(tmp_path: Path) -> Non
     (tmp_path / "items.db").write_bytes(b"nothing like a database" * 100)
     with pytest.raises(TetherError, match="damaged") as caught:
         await open_at(tmp_path)
-    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    assert caught.value.reason is Reason.STORE_CORRUPT
 
 
 async def test_open_in_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
