@@ -94,8 +94,7 @@ class Conductor:
         job = response.job_id
         while (flight := self._flights.get(job)) is not None:
             if self._table.known(job):
-                if admitted.raw and not flight.admitted.raw:
-                    flight.admitted = admitted  # whoever takes over needs the request
+                flight.lend(admitted)
                 return flight
             await _gone(flight)
         placed = response.placed if response.WhichOneof("outcome") == "placed" else response.joined

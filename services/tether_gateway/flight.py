@@ -94,6 +94,11 @@ class Flight:
             model_digest=self.placed.model_digest,
         )
 
+    def lend(self, admitted: Admitted) -> None:
+        """Somebody came with the request: whoever takes the job over needs it."""
+        if admitted.raw and not self.admitted.raw:
+            self.admitted = admitted
+
     def lands(self, placed: Placement) -> None:
         """Another attempt takes the place of the present one."""
         self.placed, self.link, self.newest = placed, 0, max(self.newest, placed.epoch)

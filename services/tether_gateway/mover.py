@@ -124,6 +124,8 @@ class Mover:
     async def _next(self, flight: Flight, lost: Lost) -> Lost | None:
         """Find and launch the next attempt; returns why it is over already, or None."""
         response = await (self._replace(flight, lost) if flight.driver else self._follow(flight, lost))
+        if response.ended.job.state == infer_pb2.JOB_STATE_ABANDONED and flight.admitted.raw:
+            response = await self._place(flight, Again())  # a repeat of its key runs it again
         if response.WhichOneof("outcome") == "ended":
             self._endings.over(flight, response.ended)
             return None

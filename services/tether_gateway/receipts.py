@@ -23,7 +23,7 @@ class Expected:
         job: 16 bytes.
         epoch: attempt.
         tenant: who pays.
-        request_hash: 32 bytes.
+        request_hash: 32 bytes; empty where a reader came without the request.
         worker_id: who was chosen.
         model_digest: 32 bytes.
     """
@@ -59,7 +59,7 @@ def check_receipt(
         "signer": not signer.node_id == body.worker_id == expected.worker_id,
         "job": (body.job_id, body.epoch) != (expected.job, expected.epoch),
         "tenant": body.tenant_id != expected.tenant,
-        "request": body.input_commitment != expected.request_hash,
+        "request": body.input_commitment != (expected.request_hash or body.input_commitment),
         "model": body.model_digest != expected.model_digest,
     }
     for what, differs in wrong.items():

@@ -63,11 +63,13 @@ class Resumes:
         flight = self._here(resume)
         if flight is not None:
             metrics.RESUMED.labels("here").inc()
-            admitted = flight.admitted
+            names = names_of(flight.admitted, flight.job)
             if resume.request.HasField("request"):
-                check_same(flight, self._admitted(resume, names_of(admitted, flight.job)))
-            await sink.begin(names_of(admitted, flight.job))
-            await self._streams.read(flight, admitted, sink, began_ms, resume.cursor)
+                admitted = self._admitted(resume, names)
+                check_same(flight, admitted)
+                flight.lend(admitted)
+            await sink.begin(names)
+            await self._streams.read(flight, flight.admitted, sink, began_ms, resume.cursor)
             return
         found = await self._governor.find(resume.tenant, name_of(resume.request, resume.cursor))
         response, admitted = await self._found(resume, found, traceparent)
