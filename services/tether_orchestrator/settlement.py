@@ -190,6 +190,7 @@ class Settlement:
             worker=body.worker_id if body is not None else end.worker,
             reason=end.reason,
             trace_id=end.trace_id,
+            gateway=end.gateway if end.gateway or end.worker else None,
         )
 
     def _written(self, end: End, row: JobRow) -> None:

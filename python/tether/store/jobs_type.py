@@ -144,6 +144,8 @@ class Completion:
         answer: serialized Infer.Payload of a keyed job, or None where it is not kept.
         error: reason and message of a failure.
         worker: node that says so, where it is a worker: must be the attempt's; empty is not compared.
+        gateway: node of the gateway that says so, or empty for a worker: while two attempts race it must be the
+            driver's; None is not compared.
         reason: of a DEAD one, for its dead letter: a name of `tether.errors.Reason`; empty takes it from `error`.
         trace_id: of a DEAD one, 32 hex digits, or empty.
     """
@@ -158,6 +160,7 @@ class Completion:
     worker: str = ""
     reason: str = ""
     trace_id: str = ""
+    gateway: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,10 @@ def _complete_one(books: Books, rows: Rows, racers: dict[bytes, str], asked: Com
     runs_on = racers.get(asked.job, "") if raced else row.worker.node
     if asked.worker and (raced or asked.epoch == row.epoch) and asked.worker != runs_on:
         return Refused(TetherError(Reason.ROLE_FORBIDDEN, "The attempt runs on another worker"))
-    verdict = outcome.decide(row.state, row.epoch, asked.outcome, row.epoch if raced else asked.epoch)
+    driver = asked.gateway is None or asked.gateway == row.driver.node
+    verdict = outcome.decide(
+        row.state, row.epoch, asked.outcome, asked.epoch, raced_epoch=row.raced_epoch, driver=driver
+    )
     if verdict is Verdict.UNKNOWN:
         return Refused(TetherError(Reason.STALE_EPOCH, f"Attempt {asked.epoch} of the job was never made"))
     if verdict is Verdict.WRITE:
