@@ -52,6 +52,7 @@ class Request:
         rows: of a batched model, else 1.
         since_s: when it came.
         row: rows that were run.
+        turn: the run that it last took part in.
         sent: bytes of pieces that were handed out.
         ready: pieces that were made and not handed out.
         held: whether its reader takes no more for now.
@@ -63,6 +64,7 @@ class Request:
     rows: int
     since_s: float
     row: int = 0
+    turn: int = 0
     sent: int = 0
     ready: deque[bytes] = field(default_factory=deque)
     held: bool = False
@@ -115,6 +117,7 @@ class OnnxTensors:
         self._outputs = [spec.name for spec in self.config.outputs]
         self._slots, self._clock, self._pause = slots, clock, pause
         self._requests: dict[int, Request] = {}
+        self._turn = 0
         probe, self.shares = self._probe()
         self.facts = Fingerprint(
             kind=self.kind,
@@ -218,8 +221,8 @@ class OnnxTensors:
         self.__dict__.pop("_session", None)
 
     def _due(self) -> list[Request]:
-        """The requests of the next run, oldest first; none while it is worth waiting for mates."""
-        due = sorted((one for one in self._requests.values() if one.due), key=lambda one: one.since_s)
+        """The requests of the next run, each in its turn; none while it is worth waiting for mates."""
+        due = sorted((one for one in self._requests.values() if one.due), key=lambda one: (one.turn, one.since_s))
         share = max(1, self.config.rows_max // self.config.piece_rows) if self.shares else 1
         if not due or len(due) >= share or any(one.row for one in due):
             return due[:share]
@@ -235,6 +238,9 @@ class OnnxTensors:
             return []
         if self.config.step_delay_ms:
             self._pause(self.config.step_delay_ms / 1_000)
+        self._turn += 1
+        for one in due:
+            one.turn = self._turn
         try:
             self._piece(due)
         except Exception as error:  # noqa: BLE001  (onnxruntime's errors share no narrower class)

@@ -106,6 +106,8 @@ def _chosen(logits: Logits, row: Row, noise: Floats | float) -> int:
         row.allowed = row.constraint.mask()
         if not any(row.allowed):
             return -1
+        if row.sampling.temperature == 0 and not row.penal:
+            return int(np.argmax(np.where(unpacked(row.allowed, len(logits)), logits, -np.inf)))
     return int(np.argmax(_scores(logits, row) + noise))
 
 

@@ -1,10 +1,13 @@
 """The exact engine's own behaviour, beyond what the conformance suite asks of all."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tether.errors import Reason
 from tether.testing.tiny_model import write_tiny_decoder
+from tether_worker.engine.form import schema_invalid
 from tether_worker.engine.onnx_decoder import CHUNKS_PER_STEP, OnnxDecoder
 from tether_worker.engine.runtime import Continuity, Finish, GenerationJob, Sampling, TokenPrompt
 from tether_worker.engine.session import DecoderSession
@@ -84,3 +87,33 @@ def test_logprobs_come_with_every_token_when_asked(folder):
     assert len(piece.logprobs) == 1
     assert piece.logprobs[0].token_id == piece.token_ids[0]
     assert next(index for index, _, _ in piece.logprobs[0].alternatives) == piece.token_ids[0]
+
+
+class Narrowing:
+    """A grammar, and its walk, that lets any token come twice and then none."""
+
+    def __init__(self):
+        self.left = 2
+        self.fault = None
+
+    def begin(self):
+        return self
+
+    def mask(self):
+        self.fault = None if self.left else schema_invalid("has no way on")
+        return (b"\xff" if self.left else b"\0") * 34
+
+    def take(self, token):
+        self.left -= 1
+        return True
+
+
+def test_form_that_finds_no_way_on_ends_one_sequence_only(folder):
+    engine = OnnxDecoder(folder, slots=2)
+    engine.open(job("good", max_tokens=5))
+    engine.open(replace(job("bad", max_tokens=5), grammar=Narrowing()))
+    pieces = [piece for _ in range(5) for piece in engine.step()]
+    ends = {piece.key: piece for piece in pieces if piece.finish is not None}
+    assert (ends["bad"].finish, ends["bad"].error.reason) == (Finish.FAILED, Reason.SCHEMA_INVALID)
+    assert ends["bad"].start.tokens == 2
+    assert ends["good"].finish is Finish.LENGTH

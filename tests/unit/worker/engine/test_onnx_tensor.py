@@ -141,6 +141,14 @@ def test_pieces_of_several_requests_share_a_run_after_a_short_wait(tmp_path):
     assert {piece.key for piece in runtime.step()} == {0, 1, 2, 3}  # full: no wait
 
 
+def test_requests_take_turns_where_a_run_has_no_room_for_all(tmp_path):
+    runtime = runtime_of(tmp_path, piece_rows=4, rows_max=8, wait_ms=0)
+    for key in range(4):
+        runtime.open(job(key, 8))
+    runs = [{piece.key for piece in runtime.step()} for _ in range(4)]
+    assert runs == [{0, 1}, {2, 3}, {0, 1}, {2, 3}]
+
+
 def test_request_whose_reader_takes_nothing_is_held(tmp_path):
     runtime = runtime_of(tmp_path, wait_ms=0)
     expected = alone(runtime, job("slow", 20))
