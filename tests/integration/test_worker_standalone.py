@@ -67,11 +67,7 @@ async def test_same_seed_gives_the_same_answer(worker: StandaloneWorker) -> None
         ("first", {"model_id": "other"}, Reason.MODEL_UNKNOWN),
         ("first", {"version": "3.0"}, Reason.VERSION_UNKNOWN),
         ("first", {"input": {"text": ""}}, Reason.INVALID_FIELD),
-        (
-            "first",
-            {"input": {"tensors": {"tensors": [{"name": "x", "data_type": 1, "data": b"\0"}]}}},
-            Reason.UNSUPPORTED,
-        ),
+        ("first", {"adapters": [{"adapter_id": "a", "version": "1.0"}]}, Reason.UNSUPPORTED),
     ],
 )
 async def test_bad_call_gets_a_typed_error(

@@ -44,6 +44,7 @@ class HandEngine:
     def __init__(self) -> None:
         self.submitted: list[GenerationJob] = []
         self.cancelled: list[Any] = []
+        self.held: list[bool] = []
         self.refusal: TetherError | None = None
         self.runtime = self
         self.fingerprint = b"f" * 32
@@ -62,6 +63,9 @@ class HandEngine:
 
     def cancel(self, key: Any) -> None:
         self.cancelled.append(key)
+
+    def hold(self, _key: Any, *, held: bool) -> None:
+        self.held.append(held)
 
     def replay(self, job: GenerationJob) -> Replayed:
         return replay(job, 4, TABLE, {END}, 64)

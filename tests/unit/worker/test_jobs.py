@@ -1,5 +1,6 @@
 """The job table between links and engines: what starts, what ends, and who may say so."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -387,3 +388,47 @@ async def test_attempt_that_ends_while_it_is_handed_over_has_its_end(bench: Benc
     bench.table.hand_over_all()
     bench.make(b"hello", finish=Finish.STOP)
     assert Kind.END in [kind for kind, _ in bench.sent()]
+
+
+# outputs without tokens
+
+
+def payload(size: int) -> bytes:
+    return infer_pb2.Infer.Payload(tensors={"tensors": [{"name": "y", "data": bytes(size)}]}).SerializeToString()
+
+
+def make_payload(bench: Bench, body: bytes, finish: Finish | None = None) -> None:
+    bench.table.on_step([Emitted(0, (JOB, 1, 0), Position(), (), (), b"", finish=finish, payload=body)])
+
+
+async def test_payload_goes_into_the_log_and_its_receipt_commits_to_its_bytes(bench: Bench) -> None:
+    body = payload(100)
+    bench.start(continuity=infer_pb2.Infer.CONTINUITY_RERUN)
+    make_payload(bench, body, Finish.STOP)
+    sent = [(kind, found) for kind, found in bench.sent() if kind >= Kind.START]
+    assert [kind for kind, _ in sent] == [Kind.CHUNK, Kind.END]
+    assert sent[0][1] == body
+    last = infer_pb2.Infer.Chunk.FromString(sent[1][1])
+    receipt = infer_pb2.Infer.ReceiptBody.FromString(last.receipt.body)
+    assert (receipt.end.tokens, receipt.end.bytes) == (0, len(body))
+    assert (receipt.continuity, last.continuity) == (infer_pb2.Infer.CONTINUITY_RERUN,) * 2
+    assert receipt.output_commitment == hashlib.sha256(body).digest()
+
+
+async def test_large_output_that_nobody_takes_is_held_until_somebody_does(bench: Bench) -> None:
+    bench.start(credit_bytes=1)
+    while not bench.engine.held:
+        make_payload(bench, payload(1 << 20))
+    assert bench.engine.held == [True]
+    grant = _native.encode_frame([(JOB, 1, int(Kind.CREDIT), 0, 0, 1 << 30, b"")])
+    bench.machine.frame(bench.link, grant[0])
+    bench.sent()
+    bench.table.tick()
+    assert bench.engine.held == [True, False]
+
+
+async def test_payload_that_no_log_takes_fails_its_attempt_once(bench: Bench) -> None:
+    bench.start()
+    make_payload(bench, bytes(17 << 20), Finish.STOP)
+    assert bench.failure() is Reason.ENGINE_FAILED
+    assert (bench.quota.held, len(bench.table)) == (0, 0)
