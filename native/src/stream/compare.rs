@@ -1,4 +1,4 @@
-//! What is accepted of an answer: what is known already must agree and is suppressed, what would leave a hole is refused.
+//! What is accepted of an answer: what is known must agree and is suppressed, what would leave a hole is refused.
 //!
 //! An attempt that begins anew (RERUN) is compared with all that was accepted, at whatever places it cuts.
 //! Source: docs/design/streams.md §4.
@@ -75,6 +75,9 @@ impl Job {
         }
         if head.bytes.checked_add(skipped) != Some(end.bytes) || (count == 0 && !tokens.extra.is_empty()) {
             return Err(DIVERGED);
+        }
+        if count == 0 {
+            return Ok(Accepted::Nothing);
         }
         let shown = tokens.text.len() > skipped as usize || !tokens.extra.is_empty();
         let text = &tokens.text[skipped as usize..];

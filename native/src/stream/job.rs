@@ -162,5 +162,6 @@ impl Job {
     }
 }
 
-/// Fields of `Infer.Chunk` that the gateway sets: ids, seq, epoch, start, continuation, settlement, continuity, started.
+/// Fields of `Infer.Chunk` that the gateway sets: ids, seq, epoch, start, continuation, settlement, continuity,
+/// started.
 const OURS: [u32; 8] = [1, 2, 5, 6, 11, 15, 16, 17];

@@ -2,8 +2,9 @@
 //!
 //! Both ends keep one: the worker to replay from, the gateway for readers that join later. Tokens stand in flat arrays,
 //! so one more token allocates nothing. Token ids, and whose they are, stay for the whole job (4 bytes each) even where
-//! their text is trimmed, so a prefix can always be handed over and any cursor's chain recomputed. An *extra* (serialized `Infer.Chunk` fields) is anchored at the last of its
-//! tokens and travels with it, so however chunks are cut and replayed it arrives once.
+//! their text is trimmed, so a prefix can always be handed over and any cursor's chain recomputed. An *extra*
+//! (serialized `Infer.Chunk` fields) is anchored at the last of its tokens and travels with it, so however chunks are
+//! cut and replayed it arrives once.
 
 use super::Chain;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Where one attempt took over from another in an answer: which attempt made a chunk, and how it follows the one before.
+//! Where one attempt took over from another: which attempt made a chunk, and how it follows the one before.
 //!
 //! Source: docs/design/streams.md §4, "continuity".
 

@@ -50,20 +50,12 @@ impl StreamTable {
             job.end = End::Open; // its commit was refused: the answer is whole, but needs a receipt that holds
             job.alone_since = job.unread().then_some(now_ms);
         }
-        let continuity = if job.driver && job.log.opaque() {
-            RERUN
-        } else {
-            new.continuity
-        };
-        let runner = Runner::new(new.epoch, Some(new.link), continuity, now_ms);
+        let runner = job.runner(new, now_ms);
         let before = std::mem::replace(&mut job.run, runner);
         let rival = job.rival.take();
         if job.gone {
             job.run.link = None;
             return self.end_without(index, &[], Cause::Abandoned, actions);
-        }
-        if job.driver && continuity == RERUN && !job.log.is_blank() {
-            job.run.replay = Some(Replay::default());
         }
         job.mark();
         self.stop(index, &before, actions);
@@ -105,7 +97,7 @@ impl StreamTable {
         }
         let decided = job.run.accepted || job.rival.is_some() || job.end != End::Open;
         if !decided {
-            job.rival = Some(Runner::new(new.epoch, Some(new.link), new.continuity, now_ms));
+            job.rival = Some(job.runner(new, now_ms));
         }
         let mut actions = self.actions();
         if decided {
@@ -175,6 +167,17 @@ impl StreamTable {
 }
 
 impl Job {
+    /// A new attempt; one that begins anew is behind what was accepted.
+    fn runner(&self, new: &Placing<'_>, now_ms: u64) -> Runner {
+        let anew = self.driver && (self.log.opaque() || new.continuity == RERUN);
+        let continuity = if anew { RERUN } else { new.continuity };
+        let mut runner = Runner::new(new.epoch, Some(new.link), continuity, now_ms);
+        if anew && !self.log.is_blank() {
+            runner.replay = Some(Replay::default());
+        }
+        runner
+    }
+
     /// How an attempt is told that this gateway has no need of it.
     pub fn stop_kind(&self) -> u8 {
         if self.driver { kind::CANCEL } else { kind::DETACH }
