@@ -61,7 +61,7 @@ def check_ticket(body: TicketBody, start: Start, now_ms: int) -> None:
         now_ms: wall clock, milliseconds since the Unix epoch.
 
     Raises:
-        TetherError: TICKET_INVALID, with what does not match.
+        TetherError: TICKET_INVALID, with what does not match; NO_WORKER where the worker was restarted meanwhile.
     """
     age_s = (now_ms - body.issued_at_ms) / 1_000
     wrong = {
@@ -69,7 +69,6 @@ def check_ticket(body: TicketBody, start: Start, now_ms: int) -> None:
         "job": body.job_id != start.job,
         "epoch": body.epoch != start.epoch or body.epoch < 1,
         "worker": body.worker_id != start.worker_id,
-        "worker's life": body.worker_incarnation != start.incarnation,
         "path": start.relayed and body.path != infer_pb2.Infer.PATH_RELAY,
         "driver": body.driver_id != start.driver_id,
         "time": not -SKEW_S <= age_s <= body.valid_s + SKEW_S,
@@ -79,6 +78,8 @@ def check_ticket(body: TicketBody, start: Start, now_ms: int) -> None:
             raise _refusal(f"is for another {what}")
     if body.request_hash != start.request_hash(body.tenant_id):
         raise _refusal("is for another request")
+    if body.worker_incarnation != start.incarnation:  # honest, and late: another worker, or this one again, may run it
+        raise TetherError(Reason.NO_WORKER, "The ticket is for another life of this worker.")
 
 
 class UsedTickets:

@@ -448,6 +448,16 @@ async def test_full_worker_is_passed_over_before_the_first_chunk(empty: Region) 
     await empty.end_quiet()
 
 
+async def test_job_that_waits_long_for_a_slot_stays_where_it_is(empty: Region) -> None:
+    await empty.add_gateway(silence_s=0.6)
+    await empty.add_worker(slots=1, queue_max=4, token_ms=60.0)
+    await empty.add_worker(slots=1, queue_max=4, token_ms=60.0)
+    calls = [empty.call(max_tokens=12) for _ in range(6)]  # the last wait for two others, twice the silence
+    for chunks in await asyncio.gather(*(call.rest() for call in calls)):
+        check_whole(chunks, 12)
+        assert {chunk.epoch for chunk in chunks} == {1}  # progress was told: nobody thought the worker dead
+
+
 async def test_full_region_is_refused_with_a_typed_error(empty: Region) -> None:
     await empty.add_gateway(attempts_max=2)
     await empty.add_worker(slots=1, queue_max=0)

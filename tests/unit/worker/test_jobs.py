@@ -62,7 +62,6 @@ async def test_start_again_is_attached_to_and_replayed(bench: Bench) -> None:
     [
         lambda bench: bench.ticket(worker_id="other"),
         lambda bench: bench.ticket(driver_id=bench.worker.node_id),
-        lambda bench: bench.ticket(worker_incarnation=9),
         lambda bench: bench.ticket(request_hash=bytes(32)),
         lambda bench: bench.ticket(issued_at_ms=NOW_MS - 1_000_000),
         lambda bench: bench.ticket(bench.gateway),  # signed by no orchestrator
@@ -73,6 +72,12 @@ async def test_start_again_is_attached_to_and_replayed(bench: Bench) -> None:
 async def test_start_without_a_good_ticket_runs_nothing(bench: Bench, spoil: Callable[[Bench], bytes]) -> None:
     bench.start(spoil(bench))
     assert bench.failure() is Reason.TICKET_INVALID
+    assert (bench.engine.submitted, bench.quota.held) == ([], 0)
+
+
+async def test_start_for_an_earlier_life_is_passed_on(bench: Bench) -> None:
+    bench.start(bench.ticket(worker_incarnation=9))
+    assert bench.failure() is Reason.NO_WORKER
     assert (bench.engine.submitted, bench.quota.held) == ([], 0)
 
 
@@ -307,6 +312,29 @@ async def test_driver_on_a_new_link_reads_on_and_decides(bench: Bench) -> None:
     written = link_pb2.Link.Outcome(outcome=infer_pb2.JOB_STATE_DONE, written=True).SerializeToString()
     bench.table.on_outcome(again.number, JOB, 1, written)
     assert len(bench.committer) == 0
+
+
+async def test_attempt_without_readers_is_abandoned_after_its_grace_with_what_it_made(bench: Bench) -> None:
+    bench.start(detach_grace={"seconds": 1})
+    bench.make(b"hello")
+    bench.relink()  # and nobody asks for it again
+
+    def wait_ms(interval_ms: int) -> None:
+        for _ in range(interval_ms // 50):
+            bench.now_ms += 50
+            bench.machine.tick()
+
+    wait_ms(900)
+    bench.make(b"more")
+    assert bench.engine.cancelled == []  # it goes on meanwhile
+    wait_ms(200)
+    assert bench.engine.cancelled == [(JOB, 1, 0)]
+    bench.make(b"", finish=Finish.CANCELLED)
+    [(_, _, raw)] = bench.committer.due(bench.now_ms / 1_000)
+    complete = link_pb2.Link.Complete.FromString(raw)
+    receipt = infer_pb2.Infer.ReceiptBody.FromString(complete.receipt.body)
+    assert complete.outcome == infer_pb2.JOB_STATE_ABANDONED
+    assert (receipt.complete, receipt.end.tokens, receipt.end.bytes) == (False, 2, 9)
 
 
 # turns

@@ -44,7 +44,6 @@ def test_ticket_that_matches_holds() -> None:
         ({"job_id": bytes(16)}, "job"),
         ({"epoch": 2}, "epoch"),
         ({"worker_id": "other"}, "worker"),
-        ({"worker_incarnation": 2}, "worker's life"),
         ({"driver_id": "thief"}, "driver"),
         ({"request_hash": b"z" * 32}, "request"),
         ({"tenant_id": "other"}, "request"),
@@ -57,6 +56,13 @@ def test_ticket_for_something_else_is_refused(changed: dict[str, object], named:
         check_ticket(body(**changed), START, NOW_MS)
     assert raised.value.reason is Reason.TICKET_INVALID
     assert f"another {named}." in raised.value.message
+
+
+def test_ticket_for_another_life_of_the_worker_is_passed_on() -> None:
+    for incarnation in (2, 4):
+        with pytest.raises(TetherError) as raised:
+            check_ticket(body(worker_incarnation=incarnation), START, NOW_MS)
+        assert raised.value.reason is Reason.NO_WORKER
 
 
 def test_relayed_start_needs_a_ticket_for_that_path() -> None:
