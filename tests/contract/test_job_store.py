@@ -1,15 +1,19 @@
 """What every job store promises, whatever it is built on: every test runs on SQLite and on a real PostgreSQL."""
 
 import asyncio
+import contextlib
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tether.errors import Reason
+from tether.errors import Reason, TetherError
 from tether.job.hold import Position
+from tether.job.price import Price
+from tether.job.quota import Limits
 from tether.job.repeat import ATTEMPTS_MAX
 from tether.job.state import State
 from tether.store import open_jobs
@@ -18,10 +22,17 @@ from tether.store.jobs import (
     FIRST_OPEN,
     Attempt,
     Completion,
+    Deposit,
     Driver,
     Existing,
+    Imported,
     JobStore,
+    Lease,
+    Leased,
+    LetterLimits,
+    LetterQuery,
     Refused,
+    Requeue,
     Reservation,
     Reserved,
     Session,
@@ -29,7 +40,8 @@ from tether.store.jobs import (
     Subject,
     Worker,
 )
-from tether.testing.postgres import PostgresServer, binaries, database_of
+from tether.store.manage import check_jobs, export_jobs, import_jobs, promote_jobs
+from tether.testing.postgres import PostgresServer, binaries
 
 SESSION, OTHER = b"s" * 16, b"o" * 16
 WORKER = Worker("w1", 3, "127.0.0.1:9000")
@@ -61,13 +73,54 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_server)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty store may be made: one of each kind."""
     if request.param == "sqlite":
-        yield str(tmp_path / "jobs.db")
-        return
-    with database_of(request.getfixturevalue("server")) as address:
-        yield address
+        return str(tmp_path / "jobs.db")
+    address: str = request.getfixturevalue("server").create_schema()
+    return address
+
+
+@pytest.fixture
+def other_url(url: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty store of the other kind may be made."""
+    if url.startswith("postgresql"):
+        return str(tmp_path / "other.db")
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed")
+    address: str = request.getfixturevalue("server").create_schema()
+    return address
+
+
+Sql = Callable[[str, str], Callable[[], None]]
+
+
+@pytest.fixture
+def server_sql(request: pytest.FixtureRequest) -> Sql:
+    """Changes a store behind its back; what it returns puts all tables back."""
+
+    def on_sqlite(url: str, statement: str) -> Callable[[], None]:
+        saved = sqlite3.connect(":memory:")
+        with contextlib.closing(sqlite3.connect(url)) as connection:
+            connection.backup(saved)
+            connection.execute(statement)
+            connection.commit()
+
+        def undo() -> None:
+            with contextlib.closing(sqlite3.connect(url)) as connection:
+                saved.backup(connection)
+            saved.close()
+
+        return undo
+
+    def on_postgres(url: str, statement: str) -> Callable[[], None]:
+        server, schema = request.getfixturevalue("server"), url.rsplit("=", 1)[1]
+        table = statement.replace("DELETE FROM", "UPDATE").split()[1]
+        server.sql(f"SET search_path = {schema}; CREATE TABLE saved AS TABLE {table}; {statement}", "shared")
+        back = f"TRUNCATE {table}; INSERT INTO {table} SELECT * FROM saved; DROP TABLE saved"
+        return lambda: server.sql(f"SET search_path = {schema}; {back}", "shared")
+
+    return lambda url, statement: (on_postgres if url.startswith("postgresql") else on_sqlite)(url, statement)
 
 
 @pytest.fixture
@@ -414,6 +467,387 @@ async def test_purge_keeps_keyed_jobs_a_day_and_the_books_for_good(store: JobSto
     left = await store.list(tenant="", state=None, before=0, limit=9)
     assert [row.subject.correlation_id for row in left] == ["open"]
     assert not await store.check()
+
+
+async def test_price_is_fixed_at_the_first_reservation_and_paid_by_position(store: JobStore) -> None:
+    asked = replace(reservation(store), price=Price(3, 500, 1_500))
+    await reserved(store, asked)
+    row = await store.get(asked.subject.job)
+    assert row is not None
+    assert (row.price, row.held_micros, row.cost_micros) == (Price(3, 500, 1_500), 150, 0)
+    await ended(store, Completion(asked.subject.job, 1, State.ABANDONED, Position(10, 5, 20)))
+    await reserved(store, replace(asked, price=Price(4, 9_000, 9_000)))
+    after = (await ended(store, done(asked.subject.job, 2))).row
+    assert (after.cost_micros, after.price.version) == (16, 3)  # 10 x .5 + 7 x 1.5, rounded up once
+    assert [(row.price_version, row.cost_micros) for row in await store.outbox(0, 9)] == [(3, 13), (3, 3)]
+    [account] = await store.accounts(tenant="t", after="", limit=9)
+    assert (account.settled_micros, account.held_micros, account.open_jobs) == (16, 0, 0)
+    assert not await store.check()
+
+
+@pytest.mark.parametrize(
+    ("limits", "admitted", "reason"),
+    [
+        (Limits(requests_per_minute=2), 2, Reason.RATE_LIMITED),
+        (Limits(tokens_per_minute=300), 3, Reason.RATE_LIMITED),
+        (Limits(tokens_per_day=250), 2, Reason.QUOTA_EXCEEDED),
+        (Limits(concurrent_jobs=1), 1, Reason.QUOTA_EXCEEDED),
+        (Limits(spend_per_day_micros=199), 1, Reason.QUOTA_EXCEEDED),
+    ],
+)
+async def test_limit_admits_in_order_within_a_group(
+    store: JobStore, limits: Limits, admitted: int, reason: Reason
+) -> None:
+    batch = [replace(reservation(store, name), limits=limits, price=Price(1, 1_000, 1_000)) for name in "abcdef"]
+    results = await store.reserve(batch)
+    assert [isinstance(result, Reserved) for result in results] == [True] * admitted + [False] * (6 - admitted)
+    refused = results[-1]
+    assert isinstance(refused, Refused)
+    assert (refused.error.reason, (refused.error.retry_after_s or 0) > 0) == (reason, True)
+    assert await store.get(batch[-1].subject.job) is None
+    assert not await store.check()
+
+
+async def test_limit_of_one_tenant_is_none_of_another(store: JobStore) -> None:
+    batch = [replace(reservation(store, "a", tenant=tenant), limits=Limits(concurrent_jobs=1)) for tenant in "tu"]
+    assert all(isinstance(result, Reserved) for result in await store.reserve(batch))
+
+
+async def test_unused_hold_goes_back(store: JobStore) -> None:
+    limits = Limits(tokens_per_minute=100, tokens_per_day=120)
+    first, second = (replace(reservation(store, name), limits=limits) for name in "ab")
+    await reserved(store, first)
+    [refused] = await store.reserve([second])
+    assert isinstance(refused, Refused)
+    await ended(store, Completion(first.subject.job, 1, State.FAILED))
+    await reserved(store, second)
+    assert not await store.check()
+
+
+async def test_rate_refills_with_time_and_clock_stepping_back_changes_nothing(store: JobStore, clock: Clock) -> None:
+    limits = Limits(requests_per_minute=2)
+
+    async def admitted(name: str) -> bool:
+        [result] = await store.reserve([replace(reservation(store, name), limits=limits)])
+        return isinstance(result, Reserved)
+
+    assert [await admitted("a"), await admitted("b"), await admitted("c")] == [True, True, False]
+    clock.now_ms -= 10 * HOUR_MS
+    assert not await admitted("c")
+    clock.now_ms += 30_000
+    assert [await admitted("c"), await admitted("d")] == [True, False]
+    clock.now_ms += 10 * HOUR_MS
+    assert await admitted("d")
+
+
+async def test_day_begins_anew_at_midnight_and_does_not_begin_twice(store: JobStore, clock: Clock) -> None:
+    clock.now_ms = 20_000 * 24 * HOUR_MS - 1_000
+    limits = Limits(tokens_per_day=100)
+
+    async def admitted(name: str) -> bool:
+        [result] = await store.reserve([replace(reservation(store, name), limits=limits)])
+        return isinstance(result, Reserved)
+
+    assert [await admitted("a"), await admitted("b")] == [True, False]
+    clock.now_ms += 10_000
+    assert [await admitted("b"), await admitted("c")] == [True, False]
+    clock.now_ms -= 20_000
+    assert not await admitted("c")
+    clock.now_ms += 20_000
+    assert not await admitted("c")
+
+
+async def test_limit_holds_over_two_stores_at_once(url: str, clock: Clock) -> None:
+    if not url.startswith("postgresql"):
+        pytest.skip("SQLite has one owner")
+    stores = [await open_jobs(url, now_ms=clock) for _ in range(3)]
+    limits = Limits(requests_per_minute=50)
+    try:
+        asked = [replace(reservation(stores[0], f"j{at}"), limits=limits) for at in range(120)]
+        results = await asyncio.gather(*(stores[at % 3].reserve([one]) for at, one in enumerate(asked)))
+        assert sum(isinstance(result, Reserved) for [result] in results) == 50
+        assert not await stores[0].check()
+    finally:
+        for one in stores:
+            await one.close()
+
+
+async def test_attempts_are_kept_with_where_they_began_and_how_they_ended(store: JobStore, clock: Clock) -> None:
+    asked = replace(reservation(store), fingerprint=b"f" * 32)
+    await reserved(store, asked)
+    clock.now_ms += 5
+    lost = replace(
+        again(asked, 1), position=Position(3, 20, 90), cause=2, error="WORKER_LOST: silent", fingerprint=b"g" * 32
+    )
+    await store.attempt([lost])
+    await store.attempt([replace(again(asked, 2), position=Position(0, 100, 400), cause=2, alone=True)])
+    row = await store.get(asked.subject.job)
+    assert row is not None
+    assert (row.poison, row.alone, row.position, row.attempts) == (1, True, Position(0, 100, 400), 3)
+    first, second, third = await store.attempts_of(asked.subject.job)
+    assert (first.epoch, first.worker, first.error, first.gained) == (
+        1, WORKER, "WORKER_LOST: silent", Position(0, 20, 90),
+    )  # fmt: skip
+    assert (first.ended_ms or 0) - first.placed_ms == 5
+    assert (second.fingerprint, second.began, second.gained) == (b"g" * 32, Position(0, 20, 90), Position(0, 80, 310))
+    assert (third.epoch, third.ended_ms, third.cause) == (3, None, 2)
+    await ended(store, done(asked.subject.job, 3, tokens=110))
+    assert (await store.attempts_of(asked.subject.job))[2].gained.output_tokens == 10
+
+
+async def test_raced_attempts_both_live_and_either_may_end_the_job(store: JobStore) -> None:
+    for name, epoch, worker in (("a", 1, "w1"), ("b", 2, "w2")):
+        asked = reservation(store, name)
+        await reserved(store, asked)
+        assert await store.attempt([replace(again(asked, 1), race=True, cause=7)]) == [Reserved(2, asked.seed)]
+        row = await store.get(asked.subject.job)
+        assert row is not None
+        assert (row.raced_epoch, row.epoch) == (1, 2)
+        [wrong] = await store.complete([replace(done(asked.subject.job, epoch), worker="w3")])
+        assert isinstance(wrong, Refused)
+        assert (await ended(store, replace(done(asked.subject.job, epoch), worker=worker))).written
+    assert not await store.check()
+
+
+async def test_dead_job_leaves_a_letter_and_comes_back_as_itself(store: JobStore, clock: Clock) -> None:
+    asked = reservation(store)
+    job = asked.subject.job
+    await reserved(store, asked)
+    await store.attempt([replace(again(asked, 1), cause=2, error="WORKER_LOST: gone")])
+    dead = Completion(job, 2, State.DEAD, error="POISON: it kills", reason="POISON", trace_id="ab" * 16)
+    assert (await ended(store, dead)).row.held_tokens == 0
+    assert await store.deposit(Deposit(job, b"the request"))
+    [listed] = await store.dead_letters(LetterQuery(tenant="t"))
+    assert (listed.name, listed.reason, listed.message, listed.worker) == (
+        job.hex(),
+        "POISON",
+        "POISON: it kills",
+        "w2",
+    )
+    assert (listed.request, listed.kept_bytes, listed.row is not None) == (b"", 11, True)
+    letter = await store.dead_letter(job.hex())
+    assert letter is not None
+    assert (letter.request, letter.trace_id, len(letter.attempts)) == (b"the request", "ab" * 16, 2)
+    [back] = await store.requeue([Requeue(job, Driver(OTHER, "g2"), WORKER, clock.now_ms + HOUR_MS)])
+    assert back == Reserved(3, asked.seed)
+    row = await store.get(job)
+    assert row is not None
+    assert (row.state, row.requeues, row.poison, row.held_tokens) == (State.RESERVED, 1, 0, 100)
+    [twice] = await store.requeue([Requeue(job, Driver(OTHER, "g2"), WORKER, clock.now_ms)])
+    assert isinstance(twice, Existing)
+    await ended(store, replace(dead, epoch=3, error="FAILED: again", reason="ENGINE_FAILED"))
+    letter = await store.dead_letter(job.hex())
+    assert letter is not None
+    assert (letter.reason, letter.requeues, letter.requeued_ms, letter.request) == (
+        "ENGINE_FAILED", 1, clock.now_ms, b"the request",
+    )  # fmt: skip
+    assert await store.drop(job.hex())
+    assert not await store.drop(job.hex())
+    assert await store.dead_letter(job.hex()) is None
+    assert not await store.check()
+
+
+async def test_deposit_for_a_job_that_is_not_dead_is_not_kept(store: JobStore) -> None:
+    asked = reservation(store)
+    await reserved(store, asked)
+    assert not await store.deposit(Deposit(asked.subject.job, b"request"))
+    assert not await store.deposit(Deposit(b"x" * 16, b"request"))
+
+
+async def test_frames_become_letters_of_their_own(store: JobStore, clock: Clock) -> None:
+    frame = Deposit(frame=b"x" * 9_000, reason="LINK_PROTOCOL", message="no such\0 kind", peer="w7")
+    assert await store.deposit(frame)
+    clock.now_ms += 10
+    assert await store.deposit(replace(frame, reason="MALFORMED"))
+    [newest, first] = await store.dead_letters(LetterQuery())
+    assert (newest.reason, first.reason, first.peer, first.message) == (
+        "MALFORMED",
+        "LINK_PROTOCOL",
+        "w7",
+        "no such kind",
+    )
+    letter = await store.dead_letter(first.name)
+    assert letter is not None
+    assert (len(letter.frame), letter.row, letter.attempts) == (4_096, None, ())
+    groups = await store.analyze("reason", 0)
+    assert [(group.value, group.count, group.example) for group in groups] == [
+        ("LINK_PROTOCOL", 1, first.name), ("MALFORMED", 1, newest.name),
+    ]  # fmt: skip
+    assert [group.value for group in await store.analyze("reason", clock.now_ms)] == ["MALFORMED"]
+    assert {group.by for group in await store.analyze("", 0)} == {"reason", "model", "worker", "fingerprint"}
+    assert await store.analyze("tenant", 0) == []
+
+
+async def test_letters_are_kept_within_limits(url: str, clock: Clock) -> None:
+    store = await open_jobs(
+        url, now_ms=clock, letters=LetterLimits(rows_max=3, bytes_max=5_000, one_bytes_max=10, kept_ms=HOUR_MS)
+    )
+    try:
+        batch = [reservation(store, name) for name in "abcd"]
+        await store.reserve(batch)
+        await store.complete([Completion(one.subject.job, 1, State.DEAD, error="POISON: x") for one in batch])
+        assert not await store.deposit(Deposit(batch[0].subject.job, b"x" * 11))
+        assert await store.deposit(Deposit(batch[3].subject.job, b"x" * 10))
+        assert await store.deposit(Deposit(frame=b"f" * 4_096))
+        assert not await store.deposit(Deposit(frame=b"f" * 4_096))
+        await store.purge(10)
+        letters = await store.dead_letters(LetterQuery())
+        assert len(letters) == 3
+        clock.now_ms += 2 * HOUR_MS
+        await store.purge(10)
+        assert await store.dead_letters(LetterQuery()) == []
+        assert not await store.check()
+    finally:
+        await store.close()
+
+
+async def test_leases_hold_quota_and_pay_for_what_ran_from_them(store: JobStore, clock: Clock) -> None:
+    lease = Lease(b"l" * 16, "t", "o1", 1_000, 500, clock.now_ms + 60_000, Limits(tokens_per_day=1_500))
+    [leased] = await store.lease_quota([lease])
+    assert isinstance(leased, Leased)
+    assert (leased.open, leased.written, leased.lease.tokens) == (True, True, 1_000)
+    [same] = await store.lease_quota([lease])
+    assert isinstance(same, Leased)
+    assert not same.written
+    [over] = await store.lease_quota([replace(lease, lease=b"m" * 16)])
+    assert isinstance(over, Refused)
+    [account] = await store.accounts(tenant="t", after="", limit=9)
+    assert (account.held_tokens, account.held_micros, account.open_jobs) == (1_000, 500, 0)
+    ran = Imported(
+        reservation(store, "away", keyed=False).subject, lease.lease, "w1", "g1", Position(10, 20, 80),
+        Price(2, 1_000, 2_000), b"receipt", 7, clock.now_ms - 9, clock.now_ms,
+    )  # fmt: skip
+    first, again_ = (await store.import_jobs([ran]))[0], (await store.import_jobs([ran]))[0]
+    assert (first.written, again_.written, again_.row.state) == (True, False, State.DONE)
+    assert (again_.row.cost_micros, again_.row.settled) == (50, Position(10, 20, 80))
+    assert not await store.check()
+    [left] = await store.leases("o1")
+    assert (left.tokens, left.micros) == (970, 450)
+    for written in (True, False):
+        [settled] = await store.settle_lease([lease.lease])
+        assert isinstance(settled, Leased)
+        assert (settled.open, settled.written) == (False, written)
+    assert await store.leases("") == []
+    [account] = await store.accounts(tenant="t", after="", limit=9)
+    assert (account.held_tokens, account.settled_output, account.day_tokens) == (0, 20, 30)
+    [late] = await store.import_jobs([replace(ran, subject=reservation(store, "late").subject)])
+    assert late.written
+    [unknown] = await store.settle_lease([b"n" * 16])
+    assert isinstance(unknown, Refused)
+    assert not await store.check()
+
+
+async def test_leases_that_nobody_returns_come_back_by_themselves(store: JobStore, clock: Clock) -> None:
+    await store.lease_quota([Lease(b"l" * 16, "t", "o1", 1_000, 500, clock.now_ms + 60_000)])
+    await store.purge(9)
+    assert len(await store.leases("o1")) == 1
+    clock.now_ms += HOUR_MS
+    await store.purge(9)
+    assert await store.leases("o1") == []
+    clock.now_ms += 50 * HOUR_MS
+    await store.purge(9)
+    assert not await store.check()
+    [account] = await store.accounts(tenant="", after="", limit=9)
+    assert account.held_tokens == 0
+
+
+async def test_outbox_gives_each_usage_until_it_is_taken(url: str, clock: Clock) -> None:
+    store = await open_jobs(url, now_ms=clock, outbox=True)
+    try:
+        names = [reservation(store, name) for name in "abc"]
+        await store.reserve(names)
+        await store.complete([done(one.subject.job) for one in names])
+        rows = await store.outbox(0, 2)
+        assert [row.position for row in rows] == [Position(10, 7, 30)] * 2
+        await store.outbox_done([rows[1].number])
+        left = await store.outbox(0, 9)
+        assert [row.number for row in left] == [rows[0].number, left[-1].number]
+        assert len(await store.outbox(rows[0].number, 9)) == 1
+        hour = clock.now_ms // HOUR_MS
+        before = await store.usage_hour(hour)
+        clock.now_ms += 25 * HOUR_MS
+        await store.purge(9)
+        assert [row.number for row in await store.outbox(0, 9)] == [row.number for row in left]
+        [after] = await store.usage_hour(hour)
+        assert [after] == list(before)
+        assert (after.position, after.model) == (Position(30, 21, 90), "demo")
+        assert not await store.check()
+    finally:
+        await store.close()
+
+
+async def test_fenced_store_refuses_writes_and_owners(url: str, clock: Clock) -> None:
+    store, other = await open_jobs(url, now_ms=clock), await open_jobs(url, now_ms=clock)
+    try:
+        await reserved(store, reservation(store))
+        assert await other.fence() == store.generation + 1
+        for one in (store, other):
+            with pytest.raises(TetherError) as caught:
+                await one.reserve([reservation(store, "b")])
+            assert caught.value.reason is Reason.STORE_UNUSABLE
+        assert len(await store.list(tenant="", state=None, before=0, limit=9)) == 1
+    finally:
+        await store.close()
+        await other.close()
+    with pytest.raises(TetherError) as caught:
+        await open_jobs(url)
+    assert caught.value.reason is Reason.STORE_UNUSABLE
+    generation = await promote_jobs(url)
+    store = await open_jobs(url, generation_min=generation)
+    await reserved(store, reservation(store, "b"))
+    await store.close()
+    with pytest.raises(TetherError):
+        await open_jobs(url, generation_min=generation + 1)
+
+
+async def test_row_changed_by_hand_is_found_and_named(store: JobStore, url: str, server_sql: Sql) -> None:
+    await store.reserve([replace(reservation(store, name, tenant="acme"), price=Price(1, 5, 5)) for name in "ab"])
+    await store.complete([done(store.job_id("acme", "a", ""))])
+    assert not await store.check()
+    for statement, words in (
+        ("UPDATE accounts SET held_tokens = held_tokens + 1", "held of the account"),
+        ("UPDATE accounts SET settled_micros = settled_micros - 1", "settled spend of the account"),
+        ("UPDATE jobs SET held_tokens = 7 WHERE state = 1", "what a job holds"),
+        ("UPDATE ledger SET settled = settled + 1 WHERE kind = 3", "what a job settled"),
+        ("UPDATE usage SET output_tokens = 1", "settled output of the account"),
+        ("DELETE FROM outcomes", "outcome is missing"),
+        ("UPDATE accounts SET open_jobs = 5", "open jobs of the account"),
+    ):
+        undo = server_sql(url, statement)
+        found = await store.verify_quotas("acme")
+        assert any(words in one for one in found.violations), (statement, found)
+        assert not (await store.verify_quotas("other")).violations
+        undo()
+
+
+async def test_store_moves_whole_to_another(store: JobStore, url: str, tmp_path: Path, other_url: str) -> None:
+    await store.reserve([reservation(store, name, tenant=tenant) for name in "abc" for tenant in "tu"])
+    await store.complete([done(store.job_id("t", "a", ""))])
+    await store.deposit(Deposit(frame=b"frame", reason="MALFORMED"))
+    before = await store.get(store.job_id("t", "a", ""))
+    await export_jobs(url, tmp_path / "out.jsonl")
+    assert (await import_jobs(other_url, tmp_path / "out.jsonl")).rows["jobs"] == 6
+    assert not (await import_jobs(other_url, tmp_path / "out.jsonl")).written
+    assert not (await check_jobs(other_url)).violations
+    other = await open_jobs(other_url)
+    try:
+        assert other.store_id == store.store_id
+        assert await other.get(store.job_id("t", "a", "")) == before
+        await reserved(other, reservation(other, "new"))
+        with pytest.raises(TetherError) as caught:
+            await import_jobs(url, await changed(tmp_path))
+        assert caught.value.reason is Reason.STORE_CORRUPT
+    finally:
+        await other.close()
+
+
+async def changed(folder: Path) -> Path:
+    """The export with one digit of one row changed."""
+    lines = (folder / "out.jsonl").read_text().splitlines(keepends=True)
+    at = next(at for at, line in enumerate(lines) if line.startswith("[") and '"demo"' in line)
+    lines[at] = lines[at].replace('"demo"', '"dime"')
+    (folder / "changed.jsonl").write_text("".join(lines))
+    return folder / "changed.jsonl"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -93,7 +93,8 @@ def turn(account: Account, now_ms: int) -> None:
     today = account.seen_ms // _DAY_MS
     if today > account.day:
         account.day_tokens = account.day_micros = 0
-    account.day = today  # an earlier day keeps the counters: stepping over midnight and back opens nothing
+    if today != account.day - 1:  # stepping back over midnight stays in the later day, or it would begin twice
+        account.day = today  # an earlier one keeps the counters: nothing opens
 
 
 def admit(account: Account, limits: Limits, tokens: int, micros: int) -> TetherError | None:

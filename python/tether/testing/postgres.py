@@ -20,6 +20,7 @@ from typing import Self
 
 _BINARIES = "/usr/lib/postgresql"
 _USER = "postgres"
+_SHARED = "shared"
 _START_S = 60  # on a machine whose cores are taken
 _SETTINGS = (
     "max_connections = 200",
@@ -61,6 +62,7 @@ class PostgresServer:
         self.port = port or _free_port()
         self._data = self.folder / "data"
         self._lock = threading.Lock()
+        self._has_shared = False
 
     def start(self) -> "PostgresServer":
         """Create its data where there is none, start it and wait until it serves.
@@ -114,6 +116,15 @@ class PostgresServer:
         chosen = name or f"t{secrets.token_hex(6)}"
         self.sql(f'CREATE DATABASE "{chosen}"')
         return self.url(chosen)
+
+    def create_schema(self) -> str:
+        """Make an empty schema in a database that tests share; returns its address, `postgresql://…`."""
+        if not self._has_shared:
+            self.create_database(_SHARED)
+            self._has_shared = True
+        name = f"s{secrets.token_hex(6)}"
+        self.sql(f"CREATE SCHEMA {name}", _SHARED)
+        return f"{self.url(_SHARED)}?search_path={name}"
 
     def drop_database(self, name: str) -> None:
         """Remove a database with whatever is connected to it."""
@@ -194,7 +205,8 @@ class PostgresServer:
                     os.kill(one, number)
 
     def _run(self, program: str, *arguments: str) -> str:
-        command = [*_as_user(), str(self._binaries / program), *arguments]
+        user = () if program == "psql" else _as_user()
+        command = [*user, str(self._binaries / program), *arguments]
         done = subprocess.run(  # noqa: S603 - programs of the installed server, arguments of tests
             command, capture_output=True, text=True, timeout=_START_S + 30, check=False, cwd="/", env=_environment()
         )
