@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from tether.billing.batch import Batch
 from tether.errors import Reason, TetherError
 from tether.store.migrate import load
-from tether.store.registry_open import is_postgres
+from tether.store.registry_open import explained, is_postgres
 from tether.store.registry_work import Work
 from tether.store.work_sqlite import SqliteWorks
 
@@ -74,9 +74,10 @@ class Desk:
         """
         if not is_postgres(url):
             return cls(await SqliteWorks.open(Path(url), load("sqlite", "billing")), holder)
-        from tether.store.work_postgres import PostgresWorks  # noqa: PLC0415  its driver is an extra
+        with explained():
+            from tether.store.work_postgres import PostgresWorks  # noqa: PLC0415  its driver is an extra
 
-        return cls(await PostgresWorks.open(str(url), load("postgres", "billing")), holder)
+            return cls(await PostgresWorks.open(str(url), load("postgres", "billing")), holder)
 
     async def hold(self, now_ms: int, lease_ms: int) -> bool:
         """Take or renew the lease; tell whether this sender has it.

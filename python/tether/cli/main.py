@@ -28,6 +28,7 @@ VERBS = {
     "quotas": "Show what tenants hold and have used, and check that it adds up.",
     "policy": "Set, show and test what tenants may run where and how.",
     "prices": "List and set what tokens cost.",
+    "store": "Make, migrate, check, export, import and promote stores.",
     "network": "Make a network: root document and issuer.",
     "node": "Issue credentials to nodes.",
     "doctor": "Check this machine and the region in the state folder.",

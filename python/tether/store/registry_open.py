@@ -1,7 +1,8 @@
 """Opens the registry's store by its address: a file for SQLite, `postgresql://…` for PostgreSQL."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tether.errors import Reason, TetherError
@@ -38,16 +39,27 @@ async def open_registry(
     return await SqliteRegistryStore.open(Path(url), limits, now_ms)
 
 
-async def _open_postgres(url: str, limits: StoreLimits | None, now_ms: Callable[[], int]) -> RegistryStore:
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say what is wrong where PostgreSQL's driver is not installed, or cannot read an address.
+
+    Raises:
+        TetherError: STORE_UNUSABLE, without the address, which may hold a password.
+    """
     try:
-        from tether.store.registry_postgres import PostgresRegistryStore  # noqa: PLC0415  its driver is an extra
+        yield
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise
         text = "A store on PostgreSQL needs asyncpg: pip install 'tether-mesh[postgres]'"
         raise TetherError(Reason.STORE_UNUSABLE, text, field="store") from error
-    try:
-        return await PostgresRegistryStore.open(url, limits, now_ms)
-    except ValueError:  # of an address that asyncpg cannot read; its words may hold the password
+    except ValueError:
         text = "The store's address is no PostgreSQL address: postgresql://user@host/db"
         raise TetherError(Reason.STORE_UNUSABLE, text, field="store") from None
+
+
+async def _open_postgres(url: str, limits: StoreLimits | None, now_ms: Callable[[], int]) -> RegistryStore:
+    with explained():
+        from tether.store.registry_postgres import PostgresRegistryStore  # noqa: PLC0415  its driver is an extra
+
+        return await PostgresRegistryStore.open(url, limits, now_ms)
