@@ -9,9 +9,10 @@ from typing import Any
 import structlog
 
 from tether._native import Fleet
+from tether.errors import Reason
 from tether.identity import Role
 from tether.job.lease import Leases
-from tether.link import Handshake, LinkLocal, LinkServer
+from tether.link import Broke, Handshake, LinkLocal, LinkServer
 from tether.node.find import Peers
 from tether.node.journal import Journal
 from tether.node.node import Node
@@ -170,7 +171,7 @@ class Parts:
         self.doubt = Doubt(node.overlay, self.tasks, dead=self._worker_dead, over=self.sessions.worker_lost)
         self.handshake = Handshake(node.identity, node.trust)
         self.relays = Relays(self.handshake, node.channels, self._worker_address, relays_max=config.relays_max)
-        self.links = WorkerLinks(self.fleet, self.doubt, self.tasks, self.engines)
+        self.links = WorkerLinks(self.fleet, self.doubt, self.tasks, self.engines, self._broke)
 
     def _place(self, journal: Journal) -> None:
         """What chooses, reserves and settles."""
@@ -215,6 +216,7 @@ class Parts:
             offline=self.offline,
             health=self.health,
             failed=self.settlement.attempt_failed,
+            buried=self._buried,
             me=self._relay,
         )
 
@@ -286,6 +288,17 @@ class Parts:
         add_ControlServiceServicer_to_server(control, server)  # type: ignore[arg-type]
         local = LinkLocal(self.handshake, self.links.outbox, self.links.book)
         return [*SERVICES, *LinkServer(local, ROLES, self.links, self.relays).add_to(server)]  # type: ignore[arg-type]
+
+    def _broke(self, worker: str, broke: Broke) -> None:
+        if not self.tasks.full:
+            self.tasks.start(self._keep_frame(worker, broke))
+
+    async def _keep_frame(self, worker: str, broke: Broke) -> None:
+        await self.dead_letters.frame(broke.frame, f"{Reason.LINK_PROTOCOL.name}: {broke.fault}", worker)
+
+    def _buried(self, job: bytes) -> None:
+        if self.forwarder.on and not self.tasks.full:
+            self.tasks.start(self.dead_letters.forward(job.hex()))
 
     def _relay(self) -> Worker:
         """This orchestrator, as a relay."""

@@ -147,6 +147,7 @@ class Around:
         offline: jobs that run without the store.
         health: whether the store is there.
         failed: hears of attempts that ended by their worker's fault.
+        buried: hears of jobs that have just died.
         me: this orchestrator, as a relay.
     """
 
@@ -162,6 +163,7 @@ class Around:
     offline: Offline
     health: StoreHealth
     failed: Callable[[JobRow], None]
+    buried: Callable[[bytes], None]
     me: Callable[[], Worker]
 
 
@@ -396,6 +398,8 @@ class Reservations:
                 trace_id=ask.trace_id,
             )
         )
+        if settled.written:
+            self._around.buried(row.subject.job)
         decision = self._chooser.resolve(header_of(row), again=True).decision
         return End(settled.row, retain=settled.written and decision.retain == Retain.RETAIN_REQUEST)
 

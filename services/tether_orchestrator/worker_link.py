@@ -5,12 +5,14 @@ pings; then the gateways are told.
 Source: docs/design/streams.md §6, §7.
 """
 
+from collections.abc import Callable
+
 import structlog
 from google.protobuf.message import DecodeError
 
 from tether.errors import Reason, TetherError
 from tether.job.state import State
-from tether.link import Entry, Kind, LinkBook, LinkEnd, Outbox
+from tether.link import Broke, Entry, Kind, LinkBook, LinkEnd, Outbox
 from tether.v1.identity_pb2 import Role
 from tether.v1.infer_pb2 import JobState
 from tether.v1.link_pb2 import Link
@@ -34,9 +36,18 @@ class WorkerLinks:
         doubt: finds out whether a lost worker is dead.
         tasks: completions that are being written.
         engines: what reports tell of engines.
+        broke: hears which worker broke the protocol, and how.
     """
 
-    def __init__(self, fleet: FleetView, doubt: Doubt, tasks: Tasks, engines: Engines) -> None:
+    def __init__(
+        self,
+        fleet: FleetView,
+        doubt: Doubt,
+        tasks: Tasks,
+        engines: Engines,
+        broke: Callable[[str, Broke], None] = lambda _worker, _broke: None,
+    ) -> None:
+        self._broke = broke
         self._fleet = fleet
         self._engines = engines
         self._doubt = doubt
@@ -64,6 +75,8 @@ class WorkerLinks:
         """A worker's link ended."""
         self.outbox.forget(link)
         worker = link.peer.node_id
+        if link.broke is not None:
+            self._broke(worker, link.broke)
         newer = self.book.of(worker)
         if newer is not None:
             self._doubt.replaced(worker, link.peer.incarnation, newer.peer.incarnation)

@@ -227,6 +227,13 @@ async def test_worker_that_breaks_the_protocol_loses_its_link(region: Region) ->
     worker = await region.worker()
     worker._send(Kind.COMPLETE, b"\xff", b"j" * 16, 1)
     await until(lambda: not _placeable(region, worker), "its link is closed")
+    operator, letters = region.stub("operator", ControlServiceStub), []
+    deadline_s = time.monotonic() + WAIT_S
+    while not letters:
+        assert time.monotonic() < deadline_s, "the frame is kept"
+        letters = (await operator.ListDeadLetters(control.ListDeadLettersRequest(reason="LINK_PROTOCOL"))).dead_letters
+        await asyncio.sleep(0.02)
+    assert (letters[0].peer_id, letters[0].kept) == (worker.identity.node_id, True)
 
 
 async def test_end_of_a_job_waits_for_a_store_that_cannot_be_written(region: Region) -> None:

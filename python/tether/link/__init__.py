@@ -7,7 +7,7 @@ or `Outbox` where a link carries control alone. Source: docs/design/link.md.
 from tether.link.book import LinkBook
 from tether.link.dial import Dialler
 from tether.link.dispatch import Dispatch
-from tether.link.end import LinkEnd, LinkLimits, Machine
+from tether.link.end import Broke, LinkEnd, LinkLimits, Machine
 from tether.link.failure import from_failure, outcome_of, to_failure
 from tether.link.handshake import Behalf, Handshake, LinkPeer, parse_hello
 from tether.link.kind import NO_JOB, Kind
@@ -18,6 +18,7 @@ from tether.link.serve import LinkServer
 __all__ = [
     "NO_JOB",
     "Behalf",
+    "Broke",
     "Dialler",
     "Dispatch",
     "Entry",

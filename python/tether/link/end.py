@@ -22,6 +22,7 @@ from tether.link.metrics import ENDED, LINKS
 from tether.link.wake import Wake
 
 _log = structlog.get_logger("tether.link")
+FRAME_BYTES_MAX = 4_096  # kept of a frame that broke the protocol, as a dead letter takes it
 BROKEN = (grpc.RpcError, aio.BaseError, asyncio.InvalidStateError)  # what a dead gRPC stream raises, by moment
 
 
@@ -62,8 +63,21 @@ class LinkLimits:
     write_s: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """How a peer broke the protocol.
+
+    Attributes:
+        frame: first bytes of the frame.
+        fault: what is wrong with it.
+    """
+
+    frame: bytes
+    fault: str
+
+
 class LinkEnd:
-    """One end of a link after its handshake.
+    """One end of a link after its handshake; `broke` tells of the frame that ended it, where one did.
 
     Args:
         number: of this link in this process; what native machines call it.
@@ -80,6 +94,7 @@ class LinkEnd:
         self.number = number
         self.peer = peer
         self.closed = False
+        self.broke: Broke | None = None
         self._stream = stream
         self._machine = machine
         self._limits = limits
@@ -135,6 +150,7 @@ class LinkEnd:
 
     async def _read(self) -> str:
         read, machine, end = self._stream.read, self._machine, aio.EOF
+        frame: Any = None
         try:
             while (frame := await read()) is not end:
                 self._heard_s = self._now()
@@ -142,6 +158,7 @@ class LinkEnd:
         except BROKEN:
             return "broken"
         except (ValueError, TetherError) as fault:
+            self.broke = Broke(frame[:FRAME_BYTES_MAX], str(fault)) if isinstance(frame, bytes) else None
             _log.warning("link broke the protocol", peer=self.peer.node_id, fault=str(fault))
             return "protocol"
         return "ended"

@@ -1,0 +1,98 @@
+"""The sink: dead letters go out in the background, again after a failure, and never hold anybody up."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tether.errors import Reason, TetherError
+from tether.store.jobs import DeadLetter
+from tether_orchestrator import dead_letter_sink as module
+from tether_orchestrator.dead_letter_sink import Forwarder, HttpSink
+
+WAIT_S = 3.0
+
+
+def letter(name: str = "ab" * 16, request: bytes = b"\x00sealed") -> DeadLetter:
+    return DeadLetter(
+        name, 1, bytes.fromhex("ab" * 16), "acme", "demo", "POISON", "it kills", "w", b"f" * 32, "t" * 32, "", 7,
+        1_700_000_000_000, 0, None, request=request,
+    )  # fmt: skip
+
+
+class Endpoint:
+    """An HTTP server that answers with the next status."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = list(statuses)
+        self.bodies: list[tuple[dict[str, str], Any]] = []
+
+    async def start(self) -> str:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/letters"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:]) if name}
+        body = json.loads(await reader.readexactly(int(headers["content-length"])))
+        self.bodies.append((headers, body))
+        status = self.statuses.pop(0) if self.statuses else 204
+        writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async def close(self) -> None:
+        self.server.close()
+        await self.server.wait_closed()
+
+
+async def test_letter_is_posted_whole_and_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAUSE_S", 0.0)
+    endpoint = Endpoint(500, 200)
+    forwarder = Forwarder(HttpSink(await endpoint.start()))
+    forwarder.put(letter())
+    await asyncio.wait_for(forwarder.flushed(), WAIT_S)
+    (headers, first), (_, second) = endpoint.bodies
+    assert headers["idempotency-key"] == "ab" * 16
+    assert first == second
+    assert (first["name"], first["reason"]) == ("ab" * 16, "POISON")
+    assert base64.b64decode(first["request"]) == b"\x00sealed"
+    await forwarder.close()
+    await endpoint.close()
+
+
+class Deaf:
+    """A sink that never takes anything."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def send(self, letter: DeadLetter) -> None:
+        self.asked += 1
+        raise TetherError(Reason.UNREACHABLE, "no")
+
+
+async def test_letter_that_no_sink_takes_is_left_to_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(module, "_WAITING_MAX", 2)
+    deaf = Deaf()
+    forwarder = Forwarder(deaf)
+    for number in range(5):
+        forwarder.put(letter(str(number)))
+    await asyncio.wait_for(forwarder.flushed(), WAIT_S)
+    assert deaf.asked == 2 * 3
+    await forwarder.close()
+
+
+async def test_without_a_sink_nothing_is_done() -> None:
+    forwarder = Forwarder(None)
+    forwarder.put(letter())
+    assert not forwarder.on
+    await forwarder.close()
+
+
+def test_sink_that_is_no_web_address_is_refused() -> None:
+    with pytest.raises(TetherError):
+        HttpSink("file:///etc/passwd")

@@ -1,0 +1,64 @@
+"""Pending ends: kept over a restart, written once, and forgotten where the store refuses them for good."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tether.errors import Reason, TetherError
+from tether.job.hold import Position
+from tether.job.state import State
+from tether.node.journal import Journal
+from tether.v1.infer_pb2 import Infer
+from tether_orchestrator.ending import End
+from tether_orchestrator.pending import Pending
+
+BY_GATEWAY = End(
+    b"j" * 16, 3, State.ABANDONED, answer=b"", error="WORKER_LOST: gone", delivered=Position(4, 5, 6), gateway="g"
+)
+BY_WORKER = End(
+    b"k" * 16, 1, State.DONE, Infer.Receipt(body=b"b", signature=b"s"), b"answer", delivered=None, worker="w"
+)
+
+
+async def open_(folder: Path) -> tuple[Journal, Pending]:
+    journal = await Journal.open(folder / "journal.bin", bytes_max=1 << 20)
+    return journal, Pending(journal)
+
+
+async def test_pending_ends_survive_a_restart_as_they_were_asked(tmp_path: Path) -> None:
+    journal, pending = await open_(tmp_path)
+    for end in (BY_GATEWAY, BY_WORKER, BY_WORKER):
+        await pending.keep(end)
+    await journal.close()
+    journal, pending = await open_(tmp_path)
+    written: list[End] = []
+
+    async def write(end: End) -> None:
+        written.append(end)
+
+    await pending.write(write)
+    assert written == [BY_GATEWAY, BY_WORKER]
+    assert len(pending) == 0
+    await journal.close()
+    journal, pending = await open_(tmp_path)
+    assert len(pending) == 0
+    await journal.close()
+
+
+async def test_pending_end_stays_while_the_store_is_gone_and_goes_when_it_is_refused(tmp_path: Path) -> None:
+    journal, pending = await open_(tmp_path)
+    await pending.keep(BY_GATEWAY)
+    await pending.keep(replace(BY_GATEWAY, epoch=4))
+    reasons = [Reason.STORE_UNAVAILABLE]
+
+    async def write(end: End) -> None:
+        raise TetherError(reasons[0], "no")
+
+    with pytest.raises(TetherError):
+        await pending.write(write)
+    assert len(pending) == 2
+    reasons[0] = Reason.STALE_EPOCH
+    await pending.write(write)
+    assert len(pending) == 0
+    await journal.close()
