@@ -2,7 +2,8 @@
 
 Pure: time is an argument, what to do is returned. An end waits for its driver's OUTCOME; if none comes soon it goes to
 the journal on this node's disk, and as a COMPLETE to an orchestrator, again and again until some OUTCOME says that it
-is written, in this life or a later one.
+is written, in this life or a later one. An answer that was cut off is its driver's to decide while that lives: it may
+go on elsewhere, and must not find its job abandoned.
 Source: docs/design/streams.md §5.
 """
 
@@ -19,6 +20,9 @@ PENDING_MAX = 4_096  # a worker with more has been alone for minutes
 PENDING_BYTES_MAX = 128 << 20  # COMPLETE bodies with answers of up to 256 KiB each
 SEND_BYTES_MAX = 1 << 20  # of one look, 20 times a second: what waited for hours must not choke the link
 
+LEASE_S = 5.0  # a driver that comes back comes within its lease
+DECIDED_S = 30.0  # a driver that stays has long gone on elsewhere, or told an outcome
+
 Name = tuple[bytes, int]  # job and epoch
 
 
@@ -30,6 +34,7 @@ class _Pending:
     due_s: float
     until_s: float
     wait_s: float
+    partial: bool = False
     safe: bool = False
     keeping: bool = False
 
@@ -61,14 +66,32 @@ class Committer:
         return f"Committer({len(self._pending)} pending, {self.exposed} on no disk, {self.dropped} dropped)"
 
     @property
-    def exposed(self) -> int:
-        """Ends that would be lost with this process."""
-        return sum(not pending.safe for pending in self._pending.values())
+    def waiting(self) -> int:
+        """Ends that are this worker's to tell: all but what living drivers decide."""
+        return sum(not (pending.partial and pending.driver) for pending in self._pending.values())
 
-    def ended(self, job: bytes, epoch: int, body: bytes, driver: int, now_s: float) -> None:
-        """An attempt ended; `body` is its `Link.Complete`, `driver` its driver's link, or 0 when that is gone."""
+    @property
+    def exposed(self) -> int:
+        """Those of them that would be lost with this process."""
+        ends = self._pending.values()
+        return sum(not (pending.safe or (pending.partial and pending.driver)) for pending in ends)
+
+    def ended(self, job: bytes, epoch: int, body: bytes, driver: int, now_s: float, *, partial: bool = False) -> None:
+        """An attempt ended.
+
+        Args:
+            job: 16 bytes.
+            epoch: the attempt.
+            body: its serialized `Link.Complete`.
+            driver: its driver's link, or 0 when that is gone.
+            now_s: monotonic.
+            partial: whether its answer is not whole, but may become so elsewhere.
+        """
         keep_s, due_s = (now_s + KEEP_AFTER_S, now_s + self._wait_s) if driver else (now_s, now_s)
-        self._add((job, epoch), _Pending(body, driver, keep_s, due_s, now_s + KEEP_S, self._resend_s))
+        until_s = now_s + KEEP_S
+        if partial and driver:
+            keep_s = due_s = until_s = now_s + DECIDED_S
+        self._add((job, epoch), _Pending(body, driver, keep_s, due_s, until_s, self._resend_s, partial))
 
     def restore(self, job: bytes, epoch: int, body: bytes, now_s: float) -> None:
         """An end that a former life left in the journal."""
@@ -82,8 +105,11 @@ class Committer:
     def rebind(self, job: bytes, epoch: int, link: int) -> None:
         """The driver of an end that waits is back on another link."""
         pending = self._pending.get((job, epoch))
-        if pending is not None:
-            pending.driver = link
+        if pending is None:
+            return
+        pending.driver = link
+        if pending.partial and not pending.safe:
+            pending.keep_s = pending.due_s = pending.until_s
 
     def outcome(self, job: bytes, epoch: int, *, written: bool) -> None:
         """An outcome came from driver or orchestrator; one that is not written asks to send again later."""
@@ -91,17 +117,18 @@ class Committer:
             self._remove((job, epoch))
 
     def link_lost(self, link: int, now_s: float) -> None:
-        """A driver is gone: its jobs wait no longer."""
+        """A driver is gone: its answers wait no longer, and what was cut off until its lease is over."""
         for pending in self._pending.values():
             if pending.driver == link:
-                pending.driver, pending.due_s, pending.keep_s = 0, now_s, now_s
+                pending.driver, pending.until_s = 0, now_s + KEEP_S
+                pending.due_s = pending.keep_s = now_s + (LEASE_S if pending.partial else 0.0)
 
     def due(self, now_s: float) -> Iterator[tuple[bytes, int, bytes]]:
         """What to send now, as (job, epoch, body), up to `SEND_BYTES_MAX`; the rest is due the next time."""
         told = 0
         for (job, epoch), pending in list(self._pending.items()):
             if now_s >= pending.until_s:
-                self._drop((job, epoch))
+                self._give_up((job, epoch), pending)
             elif now_s >= pending.due_s and told < SEND_BYTES_MAX:
                 pending.due_s = now_s + pending.wait_s
                 pending.wait_s = min(2 * pending.wait_s, RESEND_S_MAX)
@@ -113,7 +140,7 @@ class Committer:
     def to_keep(self, now_s: float) -> Iterator[tuple[Name, bytes]]:
         """Ends that are to be written to the journal now; each is told to be `kept` or not."""
         for name, pending in self._pending.items():
-            if now_s >= pending.keep_s and not (pending.safe or pending.keeping):
+            if pending.keep_s <= now_s < pending.until_s and not (pending.safe or pending.keeping):
                 pending.keeping = True
                 yield name, pending.body
 
@@ -128,9 +155,10 @@ class Committer:
             pending.until_s = max(pending.until_s, now_s + SAFE_KEEP_S)
 
     def hurry(self, now_s: float) -> None:
-        """This process is about to end: all is to be kept now."""
+        """This process is about to end: all is to be kept now, but for what living drivers decide."""
         for pending in self._pending.values():
-            pending.keep_s = now_s
+            if not (pending.partial and pending.driver):
+                pending.keep_s = now_s
 
     def settled(self) -> list[Name]:
         """Ends that the journal need not keep, since the last call."""
@@ -150,9 +178,9 @@ class Committer:
         self._bytes -= len(self._pending.pop(name).body)
         self.dropped += 1
 
-    def _drop(self, name: Name) -> None:
+    def _give_up(self, name: Name, pending: _Pending) -> None:
         self._remove(name)
-        self.dropped += 1
+        self.dropped += not (pending.partial and pending.driver)
 
     def _remove(self, name: Name) -> None:
         pending = self._pending.pop(name, None)

@@ -169,7 +169,7 @@ class WorkerCore:
 
     def _told(self, ended_s: float) -> bool:
         """Whether nothing is left to say: no end without an outcome, but for what a later life can send; all sent."""
-        settled = not len(self.committer)
+        settled = not self.committer.waiting
         kept = not self.committer.exposed and time.monotonic() - ended_s > SETTLE_S
         return not len(self.jobs) and (settled or kept) and all(end.idle for end in self.book)
 

@@ -6,7 +6,7 @@ Source: docs/design/streams.md §5.
 import structlog
 
 from tether.errors import Reason, TetherError
-from tether.link import to_failure
+from tether.link import outcome_of, to_failure
 from tether.v1 import infer_pb2
 from tether_worker import metrics
 from tether_worker.ending import complete_body, end_chunk, handed_over, ran_of
@@ -55,14 +55,15 @@ class Ends:
         receipt = make_receipt(self._parts.identity, run.ticket, ran)
         answer = self._logs.answer(*run.name, run.answer_bytes_max) if run.answer_bytes_max and ran.complete else None
         self._parts.machine.act(self._logs.end(*run.name, end_chunk(run, ran, receipt), self._now()))
-        self._commit_later(run, complete_body(receipt, answer, None, complete=ran.complete))
+        self._commit_later(run, complete_body(receipt, answer, None, complete=ran.complete), partial=not ran.complete)
         metrics.ENDED.labels("done" if ran.complete else "cancelled").inc()
         metrics.SECONDS.observe(max(0, ran.ended_ms - ran.started_ms) / 1_000)
 
     def _fail(self, run: Run, error: TetherError) -> None:
         receipt = self._receipt_so_far(run)
         self._parts.machine.act(self._logs.fail(*run.name, to_failure(error, receipt), self._now()))
-        self._commit_later(run, complete_body(receipt, None, error, complete=False))
+        partial = outcome_of(error) == infer_pb2.JOB_STATE_ABANDONED
+        self._commit_later(run, complete_body(receipt, None, error, complete=False), partial=partial)
         metrics.ENDED.labels("failed").inc()
         _log.info("attempt failed", job=run.name[0].hex(), epoch=run.name[1], reason=error.reason.name)
 
@@ -80,9 +81,9 @@ class Ends:
     def _ran(self, run: Run) -> Ran:
         return ran_of(run, self._logs.chain(*run.name), self._parts.wall_ms())
 
-    def _commit_later(self, run: Run, body: bytes) -> None:
+    def _commit_later(self, run: Run, body: bytes, *, partial: bool) -> None:
         if not run.committed_elsewhere:
-            self._parts.committer.ended(*run.name, body, run.driver, self._now() / 1_000)
+            self._parts.committer.ended(*run.name, body, run.driver, self._now() / 1_000, partial=partial)
 
     def _now(self) -> int:
         return self._parts.machine.clock_ms()

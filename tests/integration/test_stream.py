@@ -15,6 +15,7 @@ from tether.errors import Reason, TetherError
 from tether.identity import Role
 from tether.link import Handshake, LinkLimits
 from tether.node.channels import Channels
+from tether.node.journal import Journal
 from tether.registry.catalogue import Catalogue
 from tether.rpc import server as rpc_server
 from tether.rpc.channel import open_channel
@@ -118,11 +119,12 @@ class Region:
         self.stack.push_async_callback(worker.close)
         return worker
 
-    async def add_gateway(self, **settings: Any) -> GatewayCore:
+    async def add_gateway(self, journal: Journal | None = None, **settings: Any) -> GatewayCore:
         node = self.gateway_node
         channels = Channels(node.identity)
         self.stack.push_async_callback(channels.close)
-        ground = GatewayGround(node.identity, node.trust, channels, self.orchestrator, self.catalogue)
+        peers, catalogue = self.orchestrator, self.catalogue
+        ground = GatewayGround(node.identity, node.trust, channels, peers, catalogue, journal=journal)
         core = self.gateway = GatewayCore(ground, GatewayConfig(state=self.folder, **settings), LIMITS)
         server = rpc_server.create()
         core.add_to(server)
@@ -433,6 +435,52 @@ async def test_commit_that_fails_ends_without_done(empty: Region) -> None:
     assert not call.done
 
 
+async def test_store_that_is_away_costs_a_moment_and_is_told_later(empty: Region, tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "ends", bytes_max=1 << 20)
+    await empty.add_gateway(journal)
+    await empty.add_worker()
+    empty.orchestrator.complete_error = TetherError(Reason.STORE_UNAVAILABLE, "the store is away")
+    call = empty.call(max_tokens=5, correlation_id="kept")
+    chunks = await call.rest()
+    assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert chunks[-1].settlement == infer_pb2.Infer.SETTLEMENT_PENDING
+    assert len(journal) == 1
+    empty.orchestrator.complete_error = None
+    await until(lambda: not len(journal), "acknowledged")
+    job = bytes.fromhex(chunks[0].started.job_id)
+    assert empty.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_DONE
+    await journal.close()
+
+
+async def test_drain_that_is_cut_off_leaves_the_job_for_another_gateway(region: Region) -> None:
+    call = region.call(max_tokens=4000, correlation_id="cut")
+    await call.next()
+    await region.core.drain(0.05)
+    failure = await call.failure()
+    assert failure.reason is Reason.DRAINING
+    assert call.chunks[-1].continuation
+    job = bytes.fromhex(call.chunks[0].started.job_id)
+    assert region.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_RESERVED
+    assert region.workers[0].runtime.slots_free < region.workers[0].runtime.slots_max
+
+
+async def test_requeued_job_is_driven_without_a_client(region: Region) -> None:
+    whole = region.call(max_tokens=30, correlation_id="again")
+    chunks = await whole.rest()
+    job = bytes.fromhex(chunks[0].started.job_id)
+    row, header = region.orchestrator.jobs[job], region.orchestrator.headers[job]
+    row.state = infer_pb2.JOB_STATE_ABANDONED
+    row.ClearField("answer")
+    request = infer_pb2.Infer.Request(model_id=MODEL, correlation_id="again")
+    request.input.text = "say something"
+    request.parameters.max_tokens = 30
+    drive = placement_pb2.Drive(job_id=job, header=header, request=request.SerializeToString())
+    region.core.drives.drive(drive)
+    await until(lambda: row.state == infer_pb2.JOB_STATE_DONE, "done")
+    assert row.answer.text == text_of(whole)
+    await region.end_quiet()
+
+
 async def test_full_worker_is_passed_over_before_the_first_chunk(empty: Region) -> None:
     await empty.add_gateway()
     await empty.add_worker(slots=1, queue_max=0)
@@ -666,6 +714,7 @@ async def test_end_that_nobody_could_write_is_journaled_and_sent_later(empty: Re
     assert first is not None
     await worker.core.control.close()
     await until(lambda: not len(worker.core.control), "no orchestrator")
+    empty.orchestrator.complete_error = TetherError(Reason.STORE_UNAVAILABLE, "a dead gateway completes nothing")
     await gateway.links.close()
     await until(lambda: len(worker.core.jobs) == 0 and len(worker.core.committer) == 1, "ended")
     await until(lambda: worker.core.committer.exposed == 0, "journaled")

@@ -5,8 +5,10 @@ from itertools import pairwise
 import pytest
 
 from tether_worker.commit import (
+    DECIDED_S,
     KEEP_AFTER_S,
     KEEP_S,
+    LEASE_S,
     PENDING_MAX,
     RESEND_S,
     RESEND_S_MAX,
@@ -148,3 +150,28 @@ def test_leaving_process_keeps_all_at_once() -> None:
     committer.ended(JOB, 1, b"body", 7, 0.0)
     committer.hurry(0.1)
     assert to_keep(committer, 0.1) == [(JOB, 1)]
+
+
+def test_answer_that_was_cut_off_is_left_to_a_driver_that_lives() -> None:
+    committer = Committer()
+    committer.ended(JOB, 1, b"body", 7, 0.0, partial=True)
+    committer.hurry(1.0)
+    assert (len(committer), committer.waiting, committer.exposed) == (1, 0, 0)
+    assert (due(committer, DECIDED_S - 1), to_keep(committer, DECIDED_S - 1)) == ([], [])
+    assert due(committer, DECIDED_S) == []
+    assert (len(committer), committer.dropped) == (0, 0)
+
+
+def test_answer_that_was_cut_off_is_told_when_its_driver_is_gone_for_good() -> None:
+    committer = Committer()
+    committer.ended(JOB, 1, b"body", 7, 0.0, partial=True)
+    committer.ended(JOB, 2, b"grace", 0, 0.0, partial=True)
+    assert due(committer, 0.0) == [(JOB, 2, b"grace")]
+    committer.outcome(JOB, 2, written=True)
+    committer.link_lost(7, 1.0)
+    committer.rebind(JOB, 1, 8)
+    assert due(committer, 1.0 + LEASE_S) == []
+    committer.link_lost(8, 2.0)
+    assert due(committer, 2.0 + LEASE_S - 0.1) == []
+    assert due(committer, 2.0 + LEASE_S) == [(JOB, 1, b"body")]
+    assert to_keep(committer, 2.0 + LEASE_S) == [(JOB, 1)]
