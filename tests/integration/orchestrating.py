@@ -77,11 +77,11 @@ class Region:
         assert self.app is not None
         return self.app._node.node_id, self.app.endpoints()["orchestrator"]
 
-    def stub(self, caller: str, kind: Any = PlacementServiceStub) -> Any:
+    def stub(self, caller: str, kind: Any = PlacementServiceStub, app: OrchestratorApp | None = None) -> Any:
         """A stub whose calls carry the caller's token."""
         channels = Channels(Identity.load(self.folders[caller]))
         self._channels.append(channels)
-        node, address = self.target
+        node, address = self.target if app is None else (app._node.node_id, app.endpoints()["orchestrator"])
         stub = kind(channels.to(node, address))
         return Caller(stub, lambda: channels.metadata(node))
 
