@@ -20,6 +20,7 @@ const LIMITS: Limits = Limits {
     remove_ms: 3_000,
     placed_ms_max: 2_000,
     workers_max: 12,
+    ahead_permille: u64::MAX,
 };
 const REGIONS: [&str; 3] = ["eu", "us", "ap"];
 const MODELS: [&str; 3] = ["m", "n", "o"];

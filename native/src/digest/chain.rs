@@ -86,20 +86,20 @@ impl Chain {
     /// Midstate, length, tail: 40 to 103 bytes.
     #[must_use]
     pub fn state(&self) -> Vec<u8> {
-        let mut state = Vec::with_capacity(STATE_HEAD_BYTES + BLOCK_BYTES);
-        self.put_state(&mut state);
+        let mut state = vec![0; self.state_len()];
+        self.write_state(&mut state);
         state
     }
 
-    /// Append [`Chain::state`].
-    pub fn put_state(&self, out: &mut Vec<u8>) {
-        let mut head = [0; STATE_HEAD_BYTES];
-        for (bytes, word) in head.as_chunks_mut::<4>().0.iter_mut().zip(self.words) {
+    /// Write [`Chain::state`] to the beginning of `out`, which has room for it; returns its length.
+    pub fn write_state(&self, out: &mut [u8]) -> usize {
+        let length = self.state_len();
+        for (bytes, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(self.words) {
             *bytes = word.to_le_bytes();
         }
-        head[32..].copy_from_slice(&self.length.to_le_bytes());
-        out.extend_from_slice(&head);
-        out.extend_from_slice(&self.tail[..self.tail_len()]);
+        out[32..STATE_HEAD_BYTES].copy_from_slice(&self.length.to_le_bytes());
+        out[STATE_HEAD_BYTES..length].copy_from_slice(&self.tail[..length - STATE_HEAD_BYTES]);
+        length
     }
 
     /// Bytes of [`Chain::state`].

@@ -24,6 +24,8 @@ pub struct Limits {
     pub placed_ms_max: u64,
     /// Most workers.
     pub workers_max: usize,
+    /// Jobs that may wait at a worker for each thousand of its slots, whatever it would take.
+    pub ahead_permille: u64,
 }
 
 impl Limits {
@@ -35,8 +37,15 @@ impl Limits {
             remove_ms,
             placed_ms_max,
             workers_max,
+            ahead_permille: _,
         } = *self;
         suspect_ms > 0 && remove_ms >= suspect_ms && placed_ms_max > 0 && workers_max > 0
+    }
+
+    /// Jobs that may wait at a worker of so many slots.
+    fn ahead(&self, slots: u32) -> u32 {
+        let jobs = u64::from(slots).saturating_mul(self.ahead_permille).div_ceil(1_000);
+        u32::try_from(jobs).unwrap_or(u32::MAX)
     }
 }
 
@@ -66,6 +75,9 @@ impl std::error::Error for Refused {}
 /// When to look after a worker's silence: time, number of the timer, slot.
 type Timer = Reverse<(u64, u64, u32)>;
 
+/// Most orchestrators that are told apart from more: so many shadows of a placement are enough. (bench/herd.py)
+const PEERS_MAX: usize = 16;
+
 static FLEETS: AtomicU64 = AtomicU64::new(1);
 
 /// Index of workers and scorer.
@@ -74,6 +86,8 @@ pub struct Fleet {
     pub(super) id: u64,
     pub(super) weights: Weights,
     limits: Limits,
+    /// Orchestrators that place on the same workers.
+    peers: usize,
     pub(super) workers: Slab<Worker>,
     pub(super) by_id: HashMap<Arc<str>, u32>,
     pub(super) groups: Groups,
@@ -91,6 +105,7 @@ impl Fleet {
             id: FLEETS.fetch_add(1, Ordering::Relaxed),
             weights,
             limits,
+            peers: 1,
             workers: Slab::default(),
             by_id: HashMap::new(),
             groups: Groups::default(),
@@ -118,7 +133,8 @@ impl Fleet {
     /// # Errors
     /// `Refused` leaves everything as it was.
     pub fn upsert(&mut self, worker_id: &str, raw: &[u8], now_ms: u64) -> Result<Option<u64>, Refused> {
-        let report = Report::decode(raw).map_err(Refused::Malformed)?;
+        let mut report = Report::decode(raw).map_err(Refused::Malformed)?;
+        report.queue_max = report.queue_max.min(self.limits.ahead(report.slots));
         if *report.worker_id != *worker_id {
             return Err(Refused::Stranger);
         }
@@ -190,16 +206,28 @@ impl Fleet {
     /// Count a job that was placed there; whether it is known.
     pub fn placed(&mut self, worker_id: &str, now_ms: u64) -> bool {
         let since_ms = now_ms.saturating_sub(self.limits.placed_ms_max);
+        let others = self.peers - 1;
         self.change(worker_id, |worker| {
             worker.forget_placements(since_ms);
             worker.placements.push_back(now_ms);
+            worker.shadows.extend(std::iter::repeat_n(now_ms, others));
         })
+    }
+
+    /// Say how many orchestrators place on the same workers, this one among them: each placement stands for as many
+    /// when loads are compared, because the others choose by the same reports.
+    pub fn set_peers(&mut self, peers: usize) {
+        self.peers = peers.clamp(1, PEERS_MAX);
     }
 
     /// Take back the last placement that still counts; whether there was one.
     pub fn unplaced(&mut self, worker_id: &str) -> bool {
         let mut found = false;
-        self.change(worker_id, |worker| found = worker.placements.pop_back().is_some());
+        let others = self.peers - 1;
+        self.change(worker_id, |worker| {
+            found = worker.placements.pop_back().is_some();
+            worker.shadows.truncate(worker.shadows.len().saturating_sub(others));
+        });
         found
     }
 

@@ -75,6 +75,8 @@ pub(super) struct Worker {
     pub(super) health: u8,
     /// When jobs were placed that no report has told of.
     pub(super) placements: VecDeque<u64>,
+    /// When the others were taken to place as many, unseen: they count for load and take no room.
+    pub(super) shadows: VecDeque<u64>,
     pub(super) places: Vec<Place>,
     /// As it stands in its groups.
     pub(super) column: Column,
@@ -93,6 +95,7 @@ impl Worker {
             drained: false,
             health: HEALTHY,
             placements: VecDeque::new(),
+            shadows: VecDeque::new(),
             places: Vec::new(),
             column: Column::Out,
         }
@@ -102,13 +105,15 @@ impl Worker {
     pub(super) fn renew(&mut self, report: Report, raw: &[u8]) -> bool {
         if report.incarnation > self.report.incarnation {
             self.placements.clear();
+            self.shadows.clear();
             self.health = HEALTHY;
         } else {
             let started = report.started_total.saturating_sub(self.report.started_total);
-            let told = usize::try_from(started)
-                .unwrap_or(usize::MAX)
-                .min(self.placements.len());
+            let started = usize::try_from(started).unwrap_or(usize::MAX);
+            let told = started.min(self.placements.len());
             self.placements.drain(..told);
+            let unseen = (started - told).min(self.shadows.len());
+            self.shadows.drain(..unseen);
         }
         let same = self.report.kind == report.kind
             && self.report.offers == report.offers
@@ -122,7 +127,9 @@ impl Worker {
     pub(super) fn forget_placements(&mut self, since_ms: u64) -> bool {
         let old = self.placements.iter().take_while(|placed| **placed < since_ms).count();
         self.placements.drain(..old);
-        old > 0
+        let unseen = self.shadows.iter().take_while(|placed| **placed < since_ms).count();
+        self.shadows.drain(..unseen);
+        old + unseen > 0
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -168,7 +175,8 @@ impl Worker {
         if self.room() == 0 {
             return Column::Full;
         }
-        let load = self.in_flight() * LOAD_STEPS_PER_SLOT / u64::from(self.report.slots).max(1);
+        let jobs = self.in_flight() + self.shadows.len() as u64;
+        let load = jobs * LOAD_STEPS_PER_SLOT / u64::from(self.report.slots).max(1);
         Column::Ready(u16::try_from(load).unwrap_or(LOAD_MAX).min(LOAD_MAX))
     }
 

@@ -106,7 +106,7 @@ impl Fleet {
     #[new]
     #[pyo3(signature = (
         *, model = 1.0, region = 2.0, gpu = 1.0, queue = 3.0, warm = 4.0, breaker = 2.0, policy = 1.0, prefix = 2.0,
-        suspect_ms = 1_000, remove_ms = 15_000, placed_ms_max = 5_000, workers_max = 200_000,
+        suspect_ms = 1_000, remove_ms = 15_000, placed_ms_max = 5_000, workers_max = 200_000, ahead_per_slot = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "settings, by name")]
     fn new(
@@ -122,7 +122,9 @@ impl Fleet {
         remove_ms: u64,
         placed_ms_max: u64,
         workers_max: usize,
+        ahead_per_slot: Option<f64>,
     ) -> PyResult<Self> {
+        let ahead_permille = permille(ahead_per_slot)?;
         let weights = fleet::Weights {
             model,
             region,
@@ -138,6 +140,7 @@ impl Fleet {
             remove_ms,
             placed_ms_max,
             workers_max,
+            ahead_permille,
         };
         if !weights.in_range() {
             return Err(value_error("weights must be finite and not negative"));
@@ -196,6 +199,11 @@ impl Fleet {
     /// Count a job placed there until a report tells of it; False when unknown.
     fn placed(&mut self, worker_id: &str, now_ms: u64) -> bool {
         self.inner.placed(worker_id, now_ms)
+    }
+
+    /// Say how many orchestrators place on the same workers, this one among them.
+    fn set_peers(&mut self, peers: usize) {
+        self.inner.set_peers(peers);
     }
 
     /// Take back the last `placed` that still counts; False when there is none.
@@ -264,5 +272,19 @@ impl Fleet {
 
     fn __len__(&self) -> usize {
         self.inner.len()
+    }
+}
+
+/// Jobs per thousand slots from jobs per slot; none is no limit.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked, and at most a million"
+)]
+fn permille(ahead_per_slot: Option<f64>) -> PyResult<u64> {
+    match ahead_per_slot {
+        None => Ok(u64::MAX),
+        Some(jobs) if (0.0..=1_000.0).contains(&jobs) => Ok((jobs * 1_000.0).ceil() as u64),
+        Some(_) => Err(value_error("ahead_per_slot must be 0 to 1,000")),
     }
 }

@@ -101,7 +101,7 @@ impl StreamTable {
             && let Some(job) = self.jobs.get_mut(index)
             && let Some(rival) = &mut job.rival
         {
-            std::mem::swap(&mut job.run, rival); // whoever speaks is heard as the present attempt
+            std::mem::swap(&mut job.run, &mut **rival); // whoever speaks is heard as the present attempt
         }
         match head.kind {
             kind::CHUNK => self.chunk(index, head, body, now, to),

@@ -150,17 +150,41 @@ impl Now<'_> {
     }
 }
 
-/// Append `continuation`.
+/// Most bytes of a cursor: job 18, epoch 6, position 24, chain state 105.
+const CURSOR_BYTES_MAX: usize = 160;
+
+/// Append `continuation`, put together on the stack: every chunk carries one.
 fn put_cursor(out: &mut Vec<u8>, job: &JobId, epoch: u32, at: Position, chain: &Chain) {
-    let position = 2 + varint_len(at.tokens) + varint_len(at.bytes);
-    let state = chain.state_len(); // below 128, so its length takes a byte
-    let length = (2 + job.len()) + (1 + varint_len(u64::from(epoch))) + (2 + position) + (2 + state);
-    put_head(out, 11, length);
-    put_bytes(out, 1, job);
-    put_number(out, 2, u64::from(epoch));
-    put_position(out, 3, at.tokens, at.bytes);
-    put_head(out, 4, state);
-    chain.put_state(out);
+    let mut cursor = Bytes([0; CURSOR_BYTES_MAX], 0);
+    cursor.put(&[0x0a, 16]);
+    cursor.put(job);
+    cursor.put(&[0x10]);
+    cursor.varint(u64::from(epoch));
+    cursor.put(&[0x1a, (2 + varint_len(at.tokens) + varint_len(at.bytes)) as u8, 0x08]);
+    cursor.varint(at.tokens);
+    cursor.put(&[0x10]);
+    cursor.varint(at.bytes);
+    cursor.put(&[0x22, chain.state_len() as u8]); // at most 103
+    cursor.1 += chain.write_state(&mut cursor.0[cursor.1..]);
+    put_bytes(out, 11, &cursor.0[..cursor.1]);
+}
+
+/// Bytes on the stack, and how many there are.
+struct Bytes([u8; CURSOR_BYTES_MAX], usize);
+
+impl Bytes {
+    fn put<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.0[self.1..self.1 + N].copy_from_slice(bytes);
+        self.1 += N;
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put(&[value as u8 | 0x80]);
+            value >>= 7;
+        }
+        self.put(&[value as u8]);
+    }
 }
 
 fn bounded(log: &Log, at: u64, mut tokens_max: u64) -> Option<Span> {

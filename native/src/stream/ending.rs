@@ -65,7 +65,7 @@ impl StreamTable {
         actions.extend(readers.map(|reader| Action::Failed(reader.id, failure.to_vec())));
         let how = job.stop_kind();
         let running = open && !matches!(cause, Cause::Failed);
-        let links = [Some(&job.run), job.rival.as_ref()].map(|one| one.and_then(|one| Some((one.link?, one.epoch))));
+        let links = [Some(&job.run), job.rival.as_deref()].map(|one| one.and_then(|one| Some((one.link?, one.epoch))));
         for (link, epoch) in links.into_iter().flatten().filter(|_| running) {
             self.say(link, Head::plain(id, epoch, how), &[], actions);
         }
@@ -83,7 +83,7 @@ impl StreamTable {
         job.closed = true;
         self.ids.remove(&job.id);
         actions.push(Action::Finish(job.id));
-        for runner in [Some(&job.run), job.rival.as_ref()].into_iter().flatten() {
+        for runner in [Some(&job.run), job.rival.as_deref()].into_iter().flatten() {
             if let Some(lane) = runner.link.and_then(|link| self.links.get_mut(link)) {
                 lane.forget(&job.id, runner.epoch);
             }

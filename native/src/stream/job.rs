@@ -57,7 +57,7 @@ pub struct Job {
     /// Present attempt.
     pub run: Runner,
     /// A second attempt beside it, until anything of either is accepted.
-    pub rival: Option<Runner>,
+    pub rival: Option<Box<Runner>>,
     /// Where attempts took over.
     pub marks: Vec<Mark>,
     /// What was accepted.
@@ -88,7 +88,7 @@ impl Job {
             return None;
         }
         if is(&self.run) {
-            return Some(Side::Run);
+            return Some(Side::Run); // nearly always
         }
         self.rival.as_ref().filter(|rival| is(rival)).map(|_| Side::Rival)
     }

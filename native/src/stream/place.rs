@@ -6,7 +6,7 @@ use super::codec::{Head, kind};
 use super::ending::Cause;
 use super::job::{End, Job, Side};
 use super::lane::{Bulk, Handover, opening};
-use super::runner::{RERUN, Replay, Runner};
+use super::runner::{RERUN, Runner};
 use super::table::StreamTable;
 use super::{Action, Actions, JobId};
 
@@ -29,7 +29,6 @@ impl StreamTable {
         let Some((index, job)) = self.job(new.job) else {
             return actions;
         };
-        job.driver = new.driver.unwrap_or(job.driver);
         job.driver = new.driver.unwrap_or(job.driver);
         let rival = job.rival.as_ref().is_some_and(|rival| rival.epoch == new.epoch);
         match (new.epoch == job.run.epoch, rival, new.epoch > job.newest()) {
@@ -97,7 +96,7 @@ impl StreamTable {
         }
         let decided = job.run.accepted || job.rival.is_some() || job.end != End::Open;
         if !decided {
-            job.rival = Some(job.runner(new, now_ms));
+            job.rival = Some(Box::new(job.runner(new, now_ms)));
         }
         let mut actions = self.actions();
         if decided {
@@ -147,8 +146,8 @@ impl StreamTable {
         };
         let Some(rival) = job.rival.take() else { return false };
         let lost = match side {
-            Side::Rival => rival,
-            Side::Run => std::mem::replace(&mut job.run, rival),
+            Side::Rival => *rival,
+            Side::Run => std::mem::replace(&mut job.run, *rival),
         };
         let id = job.id;
         job.mark();
@@ -173,7 +172,7 @@ impl Job {
         let continuity = if anew { RERUN } else { new.continuity };
         let mut runner = Runner::new(new.epoch, Some(new.link), continuity, now_ms);
         if anew && !self.log.is_blank() {
-            runner.replay = Some(Replay::default());
+            runner.replay = Some(Box::default());
         }
         runner
     }

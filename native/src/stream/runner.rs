@@ -41,7 +41,7 @@ pub struct Runner {
     /// Whether anything of it was accepted.
     pub accepted: bool,
     /// Where it is, while that is behind what was accepted.
-    pub replay: Option<Replay>,
+    pub replay: Option<Box<Replay>>,
 }
 
 /// Phase of `Link.Progress` in which a number that stands still is no silence.

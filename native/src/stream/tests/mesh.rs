@@ -160,6 +160,7 @@ impl Mesh {
             link,
             body: b"\x0a\x03ask",
             continuity,
+            driver: None,
         };
         let actions = if race {
             self.table.race(&placing, self.now)

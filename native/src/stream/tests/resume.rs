@@ -1,11 +1,11 @@
 //! Readers that begin in the middle, at a gateway and at a worker, one story each.
 
-use super::story::{chunks, position, running, seat, tokens};
+use super::story::{chunks, packed, position, running, seat, tokens};
 use super::world::{World, at, job, log_settings, numbers, table_settings};
 use crate::stream::codec::{Entries, kind};
 use crate::stream::failure::{CURSOR, DIVERGED, HANDED};
-use crate::stream::wire::{last_bytes, put_bytes};
-use crate::stream::{Action, Log, OpenJob, Opening, Piece, Position, Start, StreamTable, TableSettings};
+use crate::stream::wire::last_bytes;
+use crate::stream::{Action, Log, OpenJob, Opening, Piece, Placing, Position, Start, StreamTable, TableSettings};
 
 const DETACH: u32 = 1;
 
@@ -198,9 +198,17 @@ fn a_reading_gateway_attaches_to_the_next_attempt_where_it_is() {
     let (head, body) = Entries::open(&attach).expect("well-formed").next().expect("an entry");
     assert_eq!((head.kind, head.epoch, position(body, 2)), (kind::ATTACH, 2, (2, 8)));
     assert_eq!(last_bytes(body, 4), Ok(&tokens(&[1, 2]).state()[..]));
-    let mut last = Vec::new();
-    put_bytes(&mut last, 14, b"");
     assert!(reading.take(50).is_some_and(|chunk| numbers(chunk, 5) == 1));
+    let driving = Placing {
+        driver: Some(true),
+        continuity: 1,
+        ..at(1, 3, 9, b"")
+    };
+    let _ = reading.placed(&driving, 0);
+    let start = reading.pull(9).expect("a start").to_vec();
+    let (head, body) = Entries::open(&start).expect("well-formed").next().expect("an entry");
+    assert_eq!((head.kind, head.epoch, position(body, 3)), (kind::START, 3, (2, 8)));
+    assert_eq!(packed(body, 4), [1, 2], "it has the whole prefix, so it can drive");
 }
 
 #[test]
