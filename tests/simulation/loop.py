@@ -1,0 +1,110 @@
+"""An event loop in virtual time: a timer is due when all before it is done, however long that took.
+
+Every callback runs in the context of some node. A node that crashed has no callbacks any more: nothing of it is run
+again, no clean-up either, as after kill -9. One that is stopped keeps them until it goes on, as after SIGSTOP.
+Source: FoundationDB's simulation (Zhou et al., SIGMOD 2021), for the idea; PEP 3156 for the loop.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Any
+
+NODE: contextvars.ContextVar[str] = contextvars.ContextVar("node", default="")
+WALL_S = 1_800_000_000.0  # seconds since the Unix epoch at virtual time 0
+
+
+class Deadlock(RuntimeError):
+    """Nothing is due, and nobody is done: something waits for ever."""
+
+
+class VirtualLoop(asyncio.base_events.BaseEventLoop):
+    """A deterministic loop: same callbacks, same order, same times.
+
+    Attributes:
+        dead: lives that have ended, such as `worker-1#2`.
+        skew_s: what a node's wall clock is wrong by.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now_s = 0.0
+        self._selector = self
+        self._clock_resolution = 1e-9
+        self.dead: set[str] = set()
+        self._held: dict[str, list[Any]] = {}
+        self.skew_s: dict[str, float] = {}
+        self.turns = 0
+
+    # what BaseEventLoop asks of a loop
+
+    def time(self) -> float:
+        """Virtual seconds since the beginning."""
+        return self._now_s
+
+    def select(self, timeout: float | None) -> list[Any]:
+        """Let the time pass until the next timer."""
+        self.turns += 1
+        if timeout is None:
+            raise Deadlock("nothing is due and nobody is done")
+        self._now_s += max(0.0, timeout)
+        return []
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """There are none: nothing real is waited for."""
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps."""
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
+        """As every loop; but see the module."""
+        own = context or contextvars.copy_context()
+        return super().call_soon(self._guarded, callback, args, own, context=own)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """As every loop; but see the module."""
+        own = context or contextvars.copy_context()
+        return super().call_at(when, self._guarded, callback, args, own, context=own)
+
+    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
+        """There are no threads here."""
+        return self.call_soon(callback, *args, context=context)
+
+    def _guarded(self, callback: Callable[..., Any], args: tuple[Any, ...], own: contextvars.Context) -> None:
+        life = NODE.get()
+        if life in self.dead:
+            return
+        held = self._held.get(life)
+        if held is not None:
+            held.append((callback, args, own))
+            return
+        callback(*args)
+
+    # faults
+
+    def kill(self, life: str) -> None:
+        """Nothing of this life is run any more."""
+        self.dead.add(life)
+        self._held.pop(life, None)
+
+    def stop_life(self, life: str, for_s: float) -> None:
+        """Hold a life's callbacks back for so many seconds; then they run in their order."""
+        if life not in self._held and life not in self.dead:
+            self._held[life] = []
+            super().call_at(self._now_s + for_s, self._thaw, life, context=contextvars.Context())
+
+    def _thaw(self, life: str) -> None:
+        for callback, args, own in self._held.pop(life, ()):
+            super().call_soon(self._guarded, callback, args, own, context=own)
+
+    # clocks of the node that asks
+
+    def monotonic(self) -> float:
+        """Monotonic seconds; any node's."""
+        return self._now_s + 1_000.0
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch by the clock of the node that asks."""
+        return WALL_S + self._now_s + self.skew_s.get(NODE.get().partition("#")[0], 0.0)
