@@ -126,6 +126,12 @@ class Conductor:
         flight = self._flights.get(outcome.job_id)
         if flight is None or outcome.outcome == infer_pb2.JOB_STATE_DONE:  # its END is on its way
             return
+        if (
+            outcome.outcome == infer_pb2.JOB_STATE_ABANDONED
+        ):  # somebody took this gateway for gone; a keyed job runs again
+            error = TetherError(Reason.WORKER_LOST, "The job was given up elsewhere.", retry_after_s=0.1)
+            self._mover.move(flight, Lost(placement_pb2.PLACE_CAUSE_WORKER_LOST, error))
+            return
         row = infer_pb2.Job(state=outcome.outcome, epoch=outcome.epoch)
         self._endings.over(flight, placement_pb2.Ended(job=row))
 

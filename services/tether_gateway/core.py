@@ -81,7 +81,9 @@ class GatewayCore:
         self.links = WorkerLinks(Dialler(local, ground.channels, (Role.WORKER,), self.splice), book)
         self._orchestrators = ground.orchestrators
         self._admission = Admission(ground.catalogue, config, lambda: uuid.uuid4().hex)
-        orchestrators = Orchestrators(ground.orchestrators, ground.channels)
+        node = (ground.identity.node_id, ground.identity.incarnation)
+        self.sessions = Sessions(self.session_id, node, ground.channels, self._heard, self._admission.demands)
+        orchestrators = Orchestrators(ground.orchestrators, ground.channels, deaf=self.sessions.deaf)
         self.governor = Governor(self._admission, orchestrators, ground.trust, config, self.session_id)
         self.settler = Settler(self.governor, ground.journal, config.commit_timeout_s)
         self.tasks = Tasks()
@@ -94,8 +96,6 @@ class GatewayCore:
         resumes = Resumes(self.governor, self.streams, self.conductor, config.timeout_default_s)
         self.servicer = InferenceServicer(self.governor, self.streams, resumes, self.conductor, ground.tracing)
         self.drives = Drives(self.governor, self.conductor, self.splice, self.tasks, config.timeout_default_s)
-        node = (ground.identity.node_id, ground.identity.incarnation)
-        self.sessions = Sessions(self.session_id, node, ground.channels, self._heard, self._admission.demands)
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:

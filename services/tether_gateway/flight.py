@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from tether.v1 import placement_pb2
 from tether_gateway.admission import Admitted
+from tether_gateway.attempt import Lost
 from tether_gateway.receipts import Expected
 
 Placement = placement_pb2.Placed | placement_pb2.Joined
@@ -45,6 +46,7 @@ class Flight:
         hedging: task that races a late first chunk, while it waits.
         reattached: attempt and position at which it was taken up on a new link last: there it is not tried again.
         followed: attempt whose driver is looked for, since when (monotonic seconds), and how often.
+        pending: attempt that ended while the next one was looked for, and how.
         ended: outcome that was found elsewhere; its readers get the rest of the kept answer.
         finished: resolved when the table has forgotten it.
     """
@@ -66,6 +68,7 @@ class Flight:
     hedging: "asyncio.Task[None] | None" = None
     reattached: tuple[int, tuple[int, int]] = (0, (0, 0))
     followed: tuple[int, float, int] = (0, 0.0, 0)
+    pending: tuple[int, Lost] | None = None
     ended: placement_pb2.Ended | None = None
     finished: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 

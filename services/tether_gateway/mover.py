@@ -96,7 +96,9 @@ class Mover:
 
     def move(self, flight: Flight, lost: Lost) -> None:
         """The present attempt is over: go on with the next."""
-        if flight.moving is None and not flight.finished.done():
+        if flight.moving is not None:
+            flight.pending = (flight.epoch, lost)  # perhaps of the attempt that it is just landing on
+        elif not flight.finished.done():
             flight.moving = self._tasks.spawn(self._moving(flight, lost))
 
     def stop(self, flight: Flight) -> None:
@@ -111,7 +113,7 @@ class Mover:
             if lost is None:
                 lost = await self._land(flight, flight.placed)
             elif lost.reattach and await self._reattach(flight):
-                return
+                lost = _pending(flight)
             while lost is not None:
                 metrics.MOVED.labels(lost.label).inc()
                 lost = await self._next(flight, lost)
@@ -135,6 +137,7 @@ class Mover:
     async def _land(self, flight: Flight, placed: Placement) -> Lost | None:
         """Put an attempt on its link; returns why that was not possible, or None."""
         flight.lands(placed)
+        flight.pending = None
         try:
             end = await self._dialled(placed, DIAL_S)
         except TetherError as error:
@@ -142,11 +145,11 @@ class Mover:
             return Lost(placement_pb2.PLACE_CAUSE_WORKER_LOST, lost)
         self._launcher.launch(flight, end.number)
         self.hedge(flight)
-        return None
+        return _pending(flight)
 
     async def _reattach(self, flight: Flight) -> bool:
         """Take the present attempt up on a new link to the worker that runs it; False where that can't be had."""
-        here = (flight.epoch, self._launcher.accepted(flight.job))
+        here, flight.pending = (flight.epoch, self._launcher.accepted(flight.job)), None
         if self._links.over(flight.placed.worker) or flight.reattached == here:
             return False
         flight.reattached = here
@@ -263,6 +266,12 @@ class Mover:
                 self._launcher.race(flight, response.placed, end.number)
         except TetherError as error:
             _log.info("first chunk could not be raced", job=flight.job.hex(), reason=error.reason.name)
+
+
+def _pending(flight: Flight) -> Lost | None:
+    """Why the attempt that was just launched is over already: its link fell while it was put there."""
+    pending, flight.pending = flight.pending, None
+    return pending[1] if pending is not None and pending[0] == flight.epoch else None
 
 
 def _same(flight: Flight) -> placement_pb2.PlaceResponse:

@@ -4,11 +4,13 @@ Placement and completion are idempotent, so a call whose answer was lost is simp
 Source: docs/design/design.md §4.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import grpc
 import structlog
 from google.protobuf.message import Message
 from grpc import aio
@@ -20,6 +22,7 @@ from tether.v1 import control_pb2, placement_pb2
 
 _TRIES_MAX = 3  # orchestrators asked for one call; the fourth would not be the first to answer
 _UNHEARD = frozenset({Reason.UNREACHABLE, Reason.DRAINING, Reason.STORE_UNAVAILABLE, Reason.NODE_TOKEN_INVALID})
+_DEAF_S = 0.5  # between two looks at whether the one that is asked still answers beats
 _log = structlog.get_logger("tether.gateway")
 
 Response = TypeVar("Response")
@@ -62,12 +65,21 @@ class Orchestrators:
         peers: watched set of them.
         channels: pooled channels.
         find_s: longest wait for a first one to appear.
+        deaf: whether one answers no beats though its connection stands: a process that was stopped.
     """
 
-    def __init__(self, peers: Peers, channels: Channels, *, find_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        peers: Peers,
+        channels: Channels,
+        *,
+        find_s: float = 2.0,
+        deaf: Callable[[Peer], bool] = lambda _: False,
+    ) -> None:
         self._peers = peers
         self._channels = channels
         self._find_s = find_s
+        self._deaf = deaf
 
     async def place(
         self, key: str, request: placement_pb2.PlaceRequest, timeout_s: float, trace: tuple[tuple[str, str], ...] = ()
@@ -125,11 +137,32 @@ class Orchestrators:
             response_deserializer=call.answer,
         )
         metadata = (*self._channels.metadata(peer.node_id), *call.trace)
+        if self._deaf(peer):
+            timeout_s = min(timeout_s, _DEAF_S)
+        answer = invoke(call.request, metadata=metadata, timeout=timeout_s)
         try:
-            response: Response = await invoke(call.request, metadata=metadata, timeout=timeout_s)
+            response: Response = await self._heard(peer, answer)
         except aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._deaf(peer):
+                raise _unheard() from error
             raise from_rpc_error(error, peer="the orchestrator") from error
         return response
+
+    async def _heard(self, peer: Peer, answer: Any) -> Any:  # noqa: ANN401 - a call of grpc.aio, and its answer
+        """The answer; UNREACHABLE where the peer goes deaf meanwhile."""
+        waiting = asyncio.ensure_future(answer)
+        try:
+            while not (await asyncio.wait({waiting}, timeout=_DEAF_S))[0]:
+                if self._deaf(peer):
+                    raise _unheard()
+            return waiting.result()
+        finally:
+            answer.cancel()
+            waiting.cancel()
+
+
+def _unheard() -> TetherError:
+    return TetherError(Reason.UNREACHABLE, "The orchestrator does not answer.")
 
 
 def _serialized(message: Message) -> bytes:

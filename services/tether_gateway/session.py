@@ -19,6 +19,7 @@ from tether_gateway.demand import Demands
 from tether_gateway.orchestrators import Channels
 
 BEAT_S = 1.0  # a fifth of the lease
+DEAF_S = 2.5  # two beats unanswered, and half of one for the way
 _PATH = "/tether.v1.PlacementService/Session"
 _log = structlog.get_logger("tether.gateway")
 Heard = Callable[[Peer, placement_pb2.SessionResponse], None]
@@ -44,6 +45,7 @@ class Sessions:
         self._on_heard = on_heard
         self._demands = demands
         self._streams = 0
+        self._heard_s: dict[Peer, float] = {}
         self._tasks: dict[Peer, asyncio.Task[None]] = {}
         self._leaving = asyncio.Event()
 
@@ -57,6 +59,11 @@ class Sessions:
             self._tasks.pop(peer).cancel()
         for peer in wanted - set(self._tasks):
             self._tasks[peer] = asyncio.create_task(self._keep(peer))
+
+    def deaf(self, peer: Peer) -> bool:
+        """Whether an orchestrator answers no beats though the stream with it stands."""
+        heard_s = self._heard_s.get(peer)
+        return heard_s is not None and asyncio.get_running_loop().time() - heard_s > DEAF_S
 
     async def close(self) -> None:
         """Say that this gateway leaves, and end."""
@@ -93,8 +100,10 @@ class Sessions:
                 if not heard:
                     metrics.SESSIONS.inc()
                 heard = True
+                self._heard_s[peer] = asyncio.get_running_loop().time()
                 self._on_heard(peer, response)
         finally:
+            self._heard_s.pop(peer, None)
             call.cancel()
             if heard:
                 metrics.SESSIONS.dec()

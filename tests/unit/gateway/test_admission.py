@@ -153,3 +153,39 @@ def test_wrong_keys_throttle_their_source_but_not_its_good_keys(admission: Admis
 
 def test_deadline_that_is_over_is_refused(admission: Admission) -> None:
     assert refusal(admission, request(), Asked(asked().metadata, "s", 0.0)).reason is Reason.DEADLINE
+
+
+def test_repeats_over_a_fifth_of_the_requests_are_refused_with_a_wait(admission: Admission) -> None:
+    for _ in range(50):
+        admit(admission, request())
+    repeat = asked(**{"grpc-previous-rpc-attempts": "1"})
+    let = 0
+    while (error := refused(admission, repeat)) is None:
+        let += 1
+    assert error.reason is Reason.RATE_LIMITED
+    assert error.retry_after_s
+    assert 10 <= let <= 12  # a fifth of fifty, and the one that everybody has
+
+
+def refused(admission: Admission, by: Asked) -> TetherError | None:
+    try:
+        assert admit(admission, request(), by).header.previous_attempts == 1
+    except TetherError as error:
+        return error
+    return None
+
+
+def test_repeat_that_reads_what_runs_here_is_not_charged(admission: Admission) -> None:
+    raw = request().SerializeToString()
+    repeat = asked(**{"x-stainless-retry-count": "2"})
+    for _ in range(100):
+        assert admission.admit(raw, repeat, 0.0, 0.0, lambda _: True).header.previous_attempts == 2
+
+
+@pytest.mark.parametrize("told", ["", "-1", "many", "1.5"])
+def test_count_of_attempts_that_is_none_is_ignored(admission: Admission, told: str) -> None:
+    assert admit(admission, request(), asked(**{"grpc-previous-rpc-attempts": told})).header.previous_attempts == 0
+
+
+def test_sealed_input_is_told(admission: Admission) -> None:
+    assert not admit(admission, request()).header.sealed
