@@ -201,6 +201,39 @@ async def test_registries_on_one_database_tell_each_others_changes_within_a_seco
         site.apps, site.channels = [], []
 
 
+async def test_registry_serves_on_while_its_database_restarts(site, tmp_path):
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with PostgresServer() as own, database_of(own) as url:
+        await site.add("registry", demo_model=demo(tmp_path), store=url)
+        access, proof = site.access(), site.proof()
+        catalogue = Catalogue(Trust.load(site.state / "orchestrator"), site.apps[0]._node.identity.network_id)
+        peer = OnePeer(site, 0)
+        follower = SnapshotFollower(peer, peer, catalogue, "node")
+        await follower.start()
+        assert await follower.ready(5)
+        await asyncio.to_thread(own.kill9)
+        price = pb.SetPriceRequest(price=Price(model_id=MODEL, input_micros=5))
+        began_s = time.monotonic()
+        assert (await error_of(access.SetPrice(price, metadata=proof))).reason is Reason.STORE_UNAVAILABLE
+        assert time.monotonic() - began_s < 5
+        assert catalogue.age_s(time.time()) < 3
+        await asyncio.to_thread(own.start)
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await access.SetPrice(price, metadata=proof)
+                    break
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            while catalogue.price(MODEL) is None:  # noqa: ASYNC110  a deadline is around it
+                await asyncio.sleep(0.01)
+        await follower.close()
+        await site.close()
+        site.apps, site.channels = [], []
+
+
 async def test_registry_on_a_database_that_is_away_says_so(site):
     app = build(Config(state=site.state / "registry", store="postgresql://u:secret@127.0.0.1:1/none"))
     with pytest.raises(Exception, match="cannot be reached") as caught:

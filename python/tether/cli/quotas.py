@@ -56,7 +56,7 @@ def verify(
 ) -> None:
     """Check that holds are those of open jobs and that what is settled is what was used. Exits with 1 where not."""
     from tether.cli.operator import connect
-    from tether.cli.output import print_object
+    from tether.cli.violation import report
     from tether.v1.control_pb2 import VerifyQuotasRequest
 
     async def run() -> "VerifyQuotasResponse":
@@ -65,8 +65,7 @@ def verify(
             return await control.VerifyQuotas(VerifyQuotasRequest(tenant_id=tenant))
 
     found = asyncio.run(run())
-    print_object({"jobs": found.jobs, "entries": found.entries, "violations": list(found.violations)}, output)
-    raise typer.Exit(1 if found.violations else 0)
+    report({"jobs": found.jobs, "entries": found.entries}, found.violations, output)
 
 
 def _row(account: "Account", quota: "Quota | None") -> dict[str, object]:

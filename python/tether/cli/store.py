@@ -90,18 +90,15 @@ def check(
     output: Out = Output.TABLE,
 ) -> None:
     """Look for what no write of ours can have left, and name it. Exits with 1 where there is any."""
+    from tether.cli.violation import report
     from tether.store.manage import check_jobs
     from tether.store.registry_manage import check_registry
 
     where = _address(store, which, state)
     if which is Which.REGISTRY:
-        wrong = _run(check_registry(where))
-        _print({"violations": wrong}, which, output)
-    else:
-        found = _run(check_jobs(where, tenant))
-        wrong = list(found.violations)
-        _print({"jobs": found.jobs, "entries": found.entries, "violations": wrong}, which, output)
-    raise typer.Exit(1 if wrong else 0)
+        report({"name": str(which)}, _run(check_registry(where)), output)
+    found = _run(check_jobs(where, tenant))
+    report({"name": str(which), "jobs": found.jobs, "entries": found.entries}, found.violations, output)
 
 
 @app.command("export", epilog="Example:  tether store export jobs.jsonl")

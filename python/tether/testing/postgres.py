@@ -270,7 +270,9 @@ def _runs(pid: int) -> bool:
 def _await_gone(pid: int, timeout_s: float = 10.0) -> None:
     waited = threading.Event()
     for _ in range(round(timeout_s / 0.01)):
-        if not _runs(pid):
+        if not Path(f"/proc/{pid}").exists():  # until it is collected, its lock holds off the next one
             return
         waited.wait(0.01)
+    if not _runs(pid):
+        return
     raise RuntimeError(f"process {pid} does not die")
