@@ -12,6 +12,7 @@ from tether._native import Fleet
 from tether.errors import Reason
 from tether.identity import Role
 from tether.job.lease import Leases
+from tether.job.state import is_open
 from tether.link import Broke, Handshake, LinkLocal, LinkServer
 from tether.node.find import Peers
 from tether.node.journal import Journal
@@ -61,6 +62,7 @@ from tether_orchestrator.worker_link import ROLES, WorkerLinks
 
 _log = structlog.get_logger("tether.orchestrator")
 JOURNAL = "journal.bin"  # of ends and jobs that wait for the store
+_LOOK_S = 0.5  # between looks for jobs that ended elsewhere, while draining
 _LAST_CALLS_S = 1.0  # once nothing runs, calls that are still open are reads and watches
 _TASKS_MAX = 4_096  # completions and doubts at a time: a second of ends at full load
 
@@ -250,7 +252,7 @@ class Parts:
         self.gate.drain()
         self.sessions.drain(grace_s)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.open.wait_empty(), grace_s)
+            await asyncio.wait_for(self._until_ended(), grace_s)
         _log.info("drained", open_jobs=len(self.open))
         self.discovery.close()
         self.sessions.end_all()
@@ -259,6 +261,20 @@ class Parts:
         for link in self.links.book:
             link.close("drained")
         return max(0.0, until_s - time.monotonic())
+
+    async def _until_ended(self) -> None:
+        """Return once no job that was placed here is open."""
+        while len(self.open):
+            try:
+                await asyncio.wait_for(self.open.wait_empty(), _LOOK_S)
+            except TimeoutError:
+                await self.open.forget_ended(self._ended)
+
+    async def _ended(self, job: bytes) -> bool:
+        if not self.health.ok:
+            return False
+        row = await self._store.get(job)
+        return row is not None and not is_open(row.state)
 
     async def close(self) -> None:
         """Stop now."""

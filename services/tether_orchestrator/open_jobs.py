@@ -1,8 +1,11 @@
 """Jobs that were placed in this life and have not ended: what a drain waits for."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from tether_orchestrator.clock import monotonic_ms
+
+_ASKED_MAX = 256  # of one look: some tens of milliseconds
 
 
 class OpenJobs:
@@ -32,6 +35,16 @@ class OpenJobs:
         """Drop jobs whose deadline is over: nobody will end them here."""
         for job in [job for job, (until_ms, _start_ms) in self._until_ms.items() if until_ms < now_ms]:
             self.discard(job)
+
+    async def forget_ended(self, ended: Callable[[bytes], Awaitable[bool]]) -> None:
+        """Drop jobs that ended elsewhere: drivers and workers commit at any orchestrator.
+
+        Args:
+            ended: whether a job has ended.
+        """
+        for job in list(self._until_ms)[:_ASKED_MAX]:
+            if await ended(job):
+                self.discard(job)
 
     async def wait_empty(self) -> None:
         """Return once no job is open."""

@@ -129,6 +129,12 @@ class Settlement:
         self._open.discard(end.job)
         return Pended(replace(end, outcome=ended.state))
 
+    async def _tell_racer(self, row: JobRow) -> None:
+        """Tell whoever runs the attempt beside the newest one."""
+        for past in await self._store.attempts_of(row.subject.job):
+            if past.epoch == row.raced_epoch:
+                self._workers.tell(past.worker.node, row.subject.job, past.epoch, row.state)
+
     def attempt_failed(self, row: JobRow) -> None:
         """An attempt ended by its worker's fault: breakers see it, and the job goes on elsewhere."""
         changed = self._scheduler.ended(row.subject.model, row.worker.node, failed=True, s_per_token=0.0)
@@ -155,6 +161,8 @@ class Settlement:
             raise result.error
         if result.written:
             self._written(end, result.row)
+            if result.row.raced_epoch:
+                await self._tell_racer(result.row)
         return result
 
     def _receipt(self, end: End) -> Infer.ReceiptBody | None:
@@ -200,7 +208,7 @@ class Settlement:
         if end.gateway != row.driver.node:
             told = JobOutcome(job_id=end.job, epoch=row.epoch, outcome=JobState.ValueType(row.state))
             self._sessions.outcome(row.driver.session, told)
-        if end.worker != row.worker.node:
+        if end.worker != row.worker.node or end.epoch not in (0, row.epoch):
             self._workers.tell(row.worker.node, end.job, row.epoch, row.state)
         self._learn(end, row, took_s)
 

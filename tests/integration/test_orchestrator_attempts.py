@@ -12,6 +12,7 @@ from tether.errors import Reason, TetherError
 from tether.testing.fake_worker import FakeWorker
 from tether.v1 import control_pb2 as control
 from tether.v1 import placement_pb2 as pb
+from tether.v1 import policy_pb2 as policy
 from tether.v1.control_pb2_grpc import ControlServiceStub
 from tether.v1.health_pb2 import Health
 from tether.v1.infer_pb2 import Infer, JobState
@@ -142,9 +143,49 @@ async def test_race_runs_beside_and_only_its_driver_ends_it(region: Region) -> N
     body = Link.Complete(receipt=worker.receipt(first.job_id, 1), outcome=JobState.JOB_STATE_DONE)
     worker.complete(first.job_id, 1, body)
     assert not (await worker.outcome())[2].written
+    loser = workers[second.placed.worker.worker_id]
     done = await gateway.Complete(ending(first, worker))
     assert done.outcome == JobState.JOB_STATE_DONE
+    for one, epoch in ((worker, 1), (loser, 2)):
+        job, told, outcome = await one.outcome()
+        assert (job, told, outcome.outcome) == (first.job_id, epoch, JobState.JOB_STATE_DONE)
     assert not await region.app._store.check()
+
+
+async def test_relayed_job_names_its_relay_to_driver_and_readers(region: Region) -> None:
+    await engine(region, "worker-1")
+    request = ask()
+    request.header.path = Infer.PATH_RELAY
+    node, address = region.target
+    placed = await region.stub("gateway").Place(request)
+    assert (placed.placed.relay.worker_id, placed.placed.relay.address) == (node, address)
+    assert ticket_of(placed).path == Infer.PATH_RELAY
+    read = await region.stub("gateway-2").Place(ask(session=b"o" * 16))
+    assert read.joined.relay == placed.placed.relay
+
+
+async def test_request_of_a_dead_job_is_kept_where_policy_says_so(tmp_path: Path) -> None:
+    rule = policy.PolicyRule(name="keep", retain=policy.RETAIN_REQUEST)
+    region = Region(tmp_path, policies=[policy.Policy(version=1, rules=[rule])])
+    await region.start(queue_wait_max_s=0.2)
+    for name in ("worker-1", "worker-2", "worker-3"):
+        await engine(region, name)
+    session = Session(region.stub("gateway"), region)
+    await session.beat()
+    raw, digest = request_of("one")
+    request = ask("one", session=session.session)
+    request.header.request_hash = digest
+    dead = await poisoned(region, request)
+    assert dead.ended.retain
+    assert (await region.stub("gateway").Deposit(pb.DepositRequest(job_id=dead.job_id, request=raw))).kept
+    operator, name = region.stub("operator", ControlServiceStub), dead.job_id.hex()
+    whole = (await operator.GetDeadLetter(control.GetDeadLetterRequest(name=name))).dead_letter
+    assert (whole.request, whole.kept) == (raw, True)
+    job = (await operator.RequeueDeadLetter(control.RequeueDeadLetterRequest(name=name))).job
+    assert job.requeues == 1
+    assert (await session.heard("drive")).drive.request == raw
+    await session.close()
+    await region.close()
 
 
 async def poisoned(region: Region, request: pb.PlaceRequest) -> pb.PlaceResponse:

@@ -26,3 +26,16 @@ def test_open_jobs_forget_what_is_overdue() -> None:
     assert len(jobs) == 1
     assert jobs.discard(b"unknown") == 0.0
     assert jobs.discard(b"b") >= 0.0
+
+
+async def test_open_jobs_forget_what_ended_elsewhere() -> None:
+    jobs = OpenJobs()
+    jobs.add(b"a", 10)
+    jobs.add(b"b", 20)
+
+    async def ended(job: bytes) -> bool:
+        return job == b"a"
+
+    await jobs.forget_ended(ended)
+    assert len(jobs) == 1
+    assert jobs.discard(b"b") >= 0.0
