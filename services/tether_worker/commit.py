@@ -168,8 +168,9 @@ class Committer:
     # inside
 
     def _add(self, name: Name, pending: _Pending) -> None:
+        before = self._pending.pop(name, None)
         self._pending[name] = pending
-        self._bytes += len(pending.body)
+        self._bytes += len(pending.body) - (len(before.body) if before is not None else 0)
         while len(self._pending) > PENDING_MAX or (self._bytes > self._bytes_max and len(self._pending) > 1):
             self._crowd_out(next(iter(self._pending)))
 

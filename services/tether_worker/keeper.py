@@ -16,6 +16,7 @@ from tether.node.journal import Journal
 from tether_worker import metrics
 from tether_worker.commit import Committer, Name
 
+CLOSE_S = 5.0  # a disk that does not answer must not keep a process from ending
 FILE = "ends.journal"
 _EPOCH_BYTES = 4
 _JOB_BYTES = 16
@@ -68,10 +69,14 @@ class Keeper:
         """Write all that is not settled, and let the journal go; idempotent."""
         self._committer.hurry(time.monotonic())
         self.tick()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         journal, self._journal = self._journal, None
-        if journal is not None:
-            await journal.close()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                if journal is not None:
+                    await journal.close()
+        except TimeoutError:
+            _log.error("the journal's disk does not answer", exposed=self._committer.exposed)
 
     def _restore(self, journal: Journal, name: bytes, body: bytes) -> None:
         if len(name) == _JOB_BYTES + _EPOCH_BYTES:

@@ -104,9 +104,9 @@ class Bench:
         self.link = self.link_of(self.gateway, Role.GATEWAY)
         self.reader = _native.FrameReader()
 
-    def link_of(self, node: Any, role: Role) -> LinkEnd:
+    def link_of(self, node: Any, *roles: Role, via: str = "") -> LinkEnd:
         self.counter += 1
-        peer = LinkPeer(node.node_id, 1, self.counter, frozenset({int(role)}))
+        peer = LinkPeer(node.node_id, 1, self.counter, frozenset(int(role) for role in roles), via=via)
         link = LinkEnd(self.book.number(), peer, _Nowhere(), self.machine, LinkLimits(), side="served")
         self.book.admit(link)
         return link

@@ -298,6 +298,25 @@ async def test_outcome_of_an_older_attempt_stops_nothing(bench: Bench) -> None:
     assert bench.engine.cancelled == []
 
 
+async def test_relayed_driver_starts_by_relay_alone_and_decides_its_own_jobs_alone(bench: Bench) -> None:
+    direct = bench.link
+    bench.start()  # a job of the direct link
+    bench.sent()
+    roles = (Role.GATEWAY, Role.ORCHESTRATOR)  # a relayed link is taken from whoever may have either
+    bench.link = bench.link_of(bench.gateway, *roles, via=bench.orchestrator.node_id)
+    other = bytes(16)
+    bench.start(bench.ticket(job_id=other), job=other)
+    assert bench.failure() is Reason.TICKET_INVALID
+    bench.start(bench.ticket(job_id=other, path=infer_pb2.Infer.PATH_RELAY), job=other)
+    assert [job.key[0] for job in bench.engine.submitted] == [JOB, other]
+    written = link_pb2.Link.Outcome(outcome=infer_pb2.JOB_STATE_CANCELLED, written=True).SerializeToString()
+    bench.table.on_outcome(bench.link.number, JOB, 1, written)
+    assert bench.engine.cancelled == []  # that one is the direct link's
+    bench.table.on_outcome(bench.link.number, other, 1, written)
+    assert bench.engine.cancelled == [(other, 1, 0)]
+    assert direct.number != bench.link.number
+
+
 async def test_driver_on_a_new_link_reads_on_and_decides(bench: Bench) -> None:
     bench.start()
     bench.make(b"hello")
