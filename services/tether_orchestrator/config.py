@@ -45,6 +45,7 @@ class Config(ServiceConfig):
         usage_sinks: further takers of usage, entry points of group `tether.usage_sinks`.
         usage_folder: folder that gets usage/HOUR.jsonl and .parquet; several orchestrators share one; unset is off.
         usage_formats: of these files.
+        run_ahead: jobs that may wait at a worker for each of its slots, rounded up; others wait here.
         queue_wait_max_s: longest wait for a worker, of requests of which policy says nothing.
         queue_model_max: most requests that wait for one version of a model.
         queue_max: most requests that wait in all.
@@ -68,10 +69,11 @@ class Config(ServiceConfig):
     billing_url: Annotated[str, AfterValidator(_billing_url)] = ""
     billing_period_s: float = Field(default=60.0, ge=0.05, le=3_600)  # bills are by the minute at best
     billing_timeout_s: float = Field(default=10.0, ge=0.05, le=60)  # a third of what senders of webhooks commonly give
-    billing_rows_max: int = Field(default=1_000, ge=1, le=10_000)  # 400 KB of JSON: under every proxy's limit
+    billing_rows_max: int = Field(default=1_000, ge=1, le=1_000)  # 400 KB of JSON: under every proxy's limit
     usage_sinks: tuple[str, ...] = ()
     usage_folder: Path | None = None
     usage_formats: tuple[Literal["jsonl", "parquet"], ...] = ("jsonl", "parquet")
+    run_ahead: float = Field(default=0.25, ge=0, le=1_000)  # a slot that comes free is filled before the next report
     queue_wait_max_s: float = Field(default=10.0, gt=0, le=300)  # as long as people look at nothing (a guess)
     queue_model_max: int = Field(default=1_024, ge=1, le=65_536)  # each is a call that is open, some KiB
     queue_max: int = Field(default=8_192, ge=1, le=1_048_576)  # the same

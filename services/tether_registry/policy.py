@@ -3,6 +3,7 @@
 A policy is checked beside all others that hold, so that none can be set that leaves a tenant nothing to run.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from tether.errors import Reason, TetherError
@@ -39,7 +40,8 @@ class Policies:
             TetherError: INVALID_FIELD, MODEL_UNKNOWN, ACCESS_UNKNOWN, QUOTA_EXCEEDED.
         """
         now = await self._store.snapshot(b"")
-        check_policy(wanted, {one.model_id for one in now.models}, _beside(wanted.tenant_id, now.policies))
+        models, beside = {one.model_id for one in now.models}, _beside(wanted.tenant_id, now.policies)
+        await asyncio.to_thread(check_policy, wanted, models, beside)  # beside thousands of tenants it takes seconds
         policy = policy_pb2.Policy(tenant_id=wanted.tenant_id, rules=wanted.rules, note=wanted.note, author=author)
         policy.created_at.FromMilliseconds(now_ms)
         made = await self._store.set_policy(policy, expected_version)
