@@ -255,3 +255,56 @@ proptest! {
         prop_assert_eq!(ranked(&best), ranked(&all[..k.min(all.len())]));
     }
 }
+
+fn with_slots(worker: usize, sequence: u64, started: u64) -> Vec<u8> {
+    let states = [Some(3), None, None];
+    let said = Said {
+        region: 0,
+        free: 4,
+        queued: 0,
+        started,
+        draining: false,
+        states,
+        adapters: [None; 3],
+    };
+    said.report(&id(worker), sequence)
+}
+
+#[test]
+fn placement_counts_as_several_for_load_and_as_one_for_room() {
+    let mut fleet = Fleet::new(WEIGHTS, LIMITS);
+    fleet.set_peers(3);
+    for worker in 0..2 {
+        fleet.upsert(&id(worker), &with_slots(worker, 1, 0), 0).expect("good");
+    }
+    let queue = |fleet: &mut Fleet| -> Vec<f64> {
+        let (all, _) = fleet.explain(&query(&[]), "job", 9, 0);
+        let mut terms: Vec<f64> = all.iter().map(|candidate| candidate.terms[3]).collect();
+        terms.sort_by(f64::total_cmp);
+        terms
+    };
+    let room = |fleet: &Fleet| fleet.get(&id(0)).expect("known").room;
+    let (idle, before) = (queue(&mut fleet)[1], room(&fleet));
+    fleet.placed(&id(0), 0);
+    let busy = queue(&mut fleet)[0];
+    assert!((busy - WEIGHTS.queue / (1.0 + 3.0 / 4.0)).abs() < 1e-9, "{busy}");
+    assert_eq!(room(&fleet), before - 1);
+    fleet.unplaced(&id(0));
+    assert!((queue(&mut fleet)[0] - idle).abs() < 1e-9);
+    fleet.placed(&id(0), 0);
+    fleet.upsert(&id(0), &with_slots(0, 2, 3), 0).expect("good");
+    assert!((queue(&mut fleet)[0] - idle).abs() < 1e-9);
+}
+
+#[test]
+fn jobs_that_may_wait_at_a_worker_are_bounded_by_its_slots() {
+    let limits = |ahead_permille| Limits { ahead_permille, ..LIMITS };
+    let room = |ahead| {
+        let mut fleet = Fleet::new(WEIGHTS, limits(ahead));
+        fleet.upsert(&id(0), &with_slots(0, 1, 0), 0).expect("good").expect("newer")
+    };
+    assert_eq!(room(0), 4);
+    assert_eq!(room(250), 5);
+    assert_eq!(room(251), 6);
+    assert!(room(u64::MAX) >= room(251));
+}

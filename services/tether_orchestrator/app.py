@@ -185,6 +185,7 @@ class Parts:
         wait_max_s, now_s = config.queue_wait_max_s, time.monotonic
         self.queue = LateBinding(self.scheduler, late, self.clock, wait_max_s=wait_max_s, now_s=now_s)
         self.fleet.listen(self.queue)
+        self.fleet.spread(self._node.node_id, lambda: self.gate.peers)
         tokens, life_s = config.slice_tokens, config.slice_s
         self.slices = Slices(store, self.quotas, node.node_id, tokens=tokens, life_s=life_s, now_s=now_s)
         self.offline = Offline(store, journal, self.slices, self.quotas)
@@ -330,7 +331,7 @@ class Parts:
 
 def _fleet(config: Config) -> Fleet:
     weights: dict[str, Any] = dict(config.weights)
-    return Fleet(remove_ms=REMOVE_MS, **weights)
+    return Fleet(remove_ms=REMOVE_MS, ahead_per_slot=config.run_ahead, **weights)
 
 
 def _queue(config: Config) -> QueueSettings:

@@ -13,6 +13,7 @@ import structlog
 from tether._native import Candidate, Census, Fleet, Query, Removed
 from tether._native import Worker as NativeWorker
 from tether.errors import Reason, TetherError
+from tether.placement.spread import counted, looked_at, pick
 from tether.v1.control_pb2 import Worker, WorkerStanding
 from tether.v1.health_pb2 import Health
 from tether.v1.identity_pb2 import Presence
@@ -95,6 +96,7 @@ class FleetView:
         self._loading: dict[tuple[str, str], tuple[int, int]] = {}
         self._full: dict[Query, tuple[int, bool]] = {}
         self._listeners: list[Listener] = []
+        self._me, self._peers, self._count_peers = "", 1, _nobody_else
 
     def __len__(self) -> int:
         return len(self._fleet)
@@ -147,6 +149,8 @@ class FleetView:
 
     def tick(self) -> None:
         """Time passes: silent workers become suspect."""
+        self._peers = self._count_peers()
+        self._fleet.set_peers(counted(self._peers, len(self._linked)))
         suspect, removed = self._fleet.expire(self._now_ms())
         for worker in suspect:
             _log.warning("worker_suspect", worker=worker)
@@ -163,9 +167,18 @@ class FleetView:
     # what placement asks
 
     def best(self, query: Query, key: str, exclude: Sequence[str]) -> Candidate | None:
-        """The best worker for a request, or None."""
-        found = self._fleet.top_k(query, key, 1, self._now_ms(), exclude)
-        return found[0] if found else None
+        """The best worker for a request, or one about as good where other orchestrators look too; or None."""
+        found = self._fleet.top_k(query, key, looked_at(self._peers), self._now_ms(), exclude)
+        return pick(found, f"{self._me} {key}") if found else None
+
+    def spread(self, me: str, peers: Callable[[], int]) -> None:
+        """Choose as one of several orchestrators.
+
+        Args:
+            me: node id of this one.
+            peers: tells how many place on the same workers, this one among them; asked with each tick.
+        """
+        self._me, self._count_peers = me, peers
 
     def idlest(self, query: Query, key: str, exclude: Sequence[str]) -> Candidate | None:
         """The best worker with nothing in flight; the best of all where there is none."""
@@ -282,6 +295,10 @@ class FleetView:
     def _touch(self, worker: str) -> None:
         for watcher in self._watchers:
             watcher.touch(worker)
+
+
+def _nobody_else() -> int:
+    return 1
 
 
 def is_loading(report: Health.Report, model: str, version: str) -> bool:

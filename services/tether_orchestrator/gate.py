@@ -27,6 +27,11 @@ class Gate:
         """Whether it drains."""
         return self._draining
 
+    @property
+    def peers(self) -> int:
+        """Orchestrators of the region that place on the same workers, this one among them."""
+        return 1 + len(self._others)
+
     def drain(self) -> None:
         """Take no more jobs, for good."""
         self._draining = True

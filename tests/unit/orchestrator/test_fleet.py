@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tether._native import Fleet
+from tether._native import Fleet, Query
 from tether.errors import TetherError
 from tether.v1.control_pb2 import WorkerStanding
 from tether.v1.health_pb2 import Health
@@ -106,3 +106,26 @@ def test_loading_counts_workers_on_which_the_version_is_on_its_way() -> None:
     tell(A, Health.CACHE_STATE_READY, 2)
     now_ms += 1_000
     assert fleet.loading("demo", "1.0") == 0
+
+
+def test_several_orchestrators_draw_from_the_best_and_one_takes_it() -> None:
+    native = Fleet()
+    alone, fleet = FleetView(native), FleetView(native)
+    query = Query("demo", "1.0", regions={"local": 1.0})
+    for number in range(8):
+        told = Health.Report.FromString(report(f"{number}" * 52))
+        told.capacity.slots = told.capacity.slots_free = 8
+        ref = Health.ModelRef(model_id="demo", version="1.0")
+        told.supported.append(ref)
+        fleet.report(f"{number}" * 52, told.SerializeToString())
+
+    def chosen(view: FleetView) -> list[str]:
+        found = [view.best(query, f"job-{number}", ()) for number in range(20)]
+        return [one.worker_id for one in found if one is not None]
+
+    first = chosen(alone)
+    fleet.spread("me", lambda: 4)
+    assert chosen(fleet) == first
+    fleet.tick()
+    assert len(chosen(fleet)) == 20
+    assert chosen(fleet) != first

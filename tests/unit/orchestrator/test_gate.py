@@ -37,3 +37,12 @@ def test_gate_closes_for_good_when_it_drains() -> None:
     gate.gone(LOWER.node)
     assert refused(gate) is Reason.DRAINING
     assert gate.draining
+
+
+def test_gate_counts_orchestrators_of_the_region() -> None:
+    gate = Gate(ME)
+    assert gate.peers == 1
+    gate.seen(Orchestrator("z", ME.store_id))
+    assert gate.peers == 2
+    gate.gone("z")
+    assert gate.peers == 1
