@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _PREFIX = b"job/"
 _JOBS_MAX = 16_384  # that run or wait at a time: some minutes at a hundred a second; 2 KB each
-_BATCH_MAX = 64  # imported at a time
+_BATCH_MAX = 256  # imported at a time
 _OVERDUE_MS = 60_000  # a worker or a driver may still commit a job this long after its deadline
 _FACTS = struct.Struct("<32sQqqQqqqqIII16sQ")
 _log = structlog.get_logger("tether.orchestrator")

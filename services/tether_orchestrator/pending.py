@@ -5,8 +5,10 @@ the store refuses for good is logged and forgotten: another outcome held, or the
 Source: docs/design/streams.md §5.
 """
 
+import asyncio
 import struct
 from collections.abc import Awaitable, Callable
+from itertools import islice
 
 import structlog
 
@@ -15,9 +17,10 @@ from tether.node.journal import Journal
 from tether.v1.placement_pb2 import CompleteRequest
 from tether_orchestrator.ending import End, end_of, request_of
 from tether_orchestrator.metrics import PENDING
+from tether_orchestrator.store_health import GONE
 
 _PREFIX = b"end/"
-_BATCH_MAX = 64  # written at a time when the store is back
+_BATCH_MAX = 256  # written at a time when the store is back: one group or two of the store
 _GATEWAY, _WORKER = b"g", b"w"
 _log = structlog.get_logger("tether.orchestrator")
 
@@ -31,9 +34,11 @@ class Pending:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._kept = {name: body for name, body in journal.entries() if name.startswith(_PREFIX)}
+        PENDING.set(len(self._kept))
 
     def __len__(self) -> int:
-        return len(self._kept())
+        return len(self._kept)
 
     async def keep(self, end: End) -> None:
         """Keep an outcome; durable on return.
@@ -43,24 +48,37 @@ class Pending:
         """
         who = _WORKER + end.worker.encode() if end.worker else _GATEWAY + end.gateway.encode()
         name = _PREFIX + end.job + struct.pack("<I", end.epoch)
-        await self._journal.add(name, struct.pack("<H", len(who)) + who + request_of(end).SerializeToString())
-        PENDING.set(len(self))
+        body = struct.pack("<H", len(who)) + who + request_of(end).SerializeToString()
+        await self._journal.add(name, body)
+        self._kept[name] = body
+        PENDING.set(len(self._kept))
 
-    async def write(self, write: Callable[[End], Awaitable[object]]) -> None:
-        """Write a batch of what is kept; TetherError where the store is gone again."""
-        for name, body in self._kept()[:_BATCH_MAX]:
-            end = _parse(body)
-            try:
-                await write(end)
-            except TetherError as error:
-                if error.row.again:
-                    raise
-                _log.warning("pending_end_refused", job=end.job.hex(), reason=error.reason.name)
+    async def write(self, write: Callable[[End], Awaitable[object]]) -> int:
+        """Write a batch of what is kept, oldest first; returns how many are settled. TetherError: the store is gone."""
+        batch = list(islice(self._kept.items(), _BATCH_MAX))
+        results = await asyncio.gather(*(write(_parse(body)) for _name, body in batch), return_exceptions=True)
+        for (name, body), result in zip(batch, results, strict=True):
+            if isinstance(result, TetherError) and _stays(result):
+                continue
+            if isinstance(result, TetherError):
+                _log.warning("pending_end_refused", job=_parse(body).job.hex(), reason=result.reason.name)
+            elif isinstance(result, BaseException):
+                raise result
+            self._done(name, body)
+        PENDING.set(len(self._kept))
+        failed = next((result for result in results if isinstance(result, TetherError) and _stays(result)), None)
+        if failed is not None:
+            raise failed
+        return len(batch)
+
+    def _done(self, name: bytes, body: bytes) -> None:
+        if self._kept.get(name) is body:  # else the same end was asked for again meanwhile
+            del self._kept[name]
             self._journal.done(name)
-            PENDING.set(len(self))
 
-    def _kept(self) -> list[tuple[bytes, bytes]]:
-        return [(name, body) for name, body in self._journal.entries() if name.startswith(_PREFIX)]
+
+def _stays(error: TetherError) -> bool:
+    return error.row.again or error.reason in GONE
 
 
 def _parse(body: bytes) -> End:

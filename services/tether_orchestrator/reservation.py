@@ -51,6 +51,7 @@ from tether_orchestrator.store_health import StoreHealth
 
 _SEED_BITS = 64
 _NOWHERE = Position()
+_MAY_STAY = frozenset({Cause.WORKER_LOST, Cause.FAILED})  # both count as poison, so this ends soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,9 +300,16 @@ class Reservations:
             raise TetherError(Reason.JOB_CONFLICT, "The key of this job names another request")
         if is_open(row.state):
             return await self._running(ask, row)
-        if row.state is State.ABANDONED and row.subject.keyed and not ask.after_epoch:
+        if row.state is State.ABANDONED and row.subject.keyed:
             return await self._rerun(ask, row)
-        return End(row)
+        return End(row, retain=row.state is State.DEAD and self._retains(ask, row))
+
+    def _retains(self, ask: Ask, row: JobRow) -> bool:
+        """Whether its driver should deposit a dead job's request: it asks on, so it has not heard of the death."""
+        if row.driver.session != ask.driver.session or ask.after_epoch != row.epoch:
+            return False
+        decision = self._chooser.resolve(header_of(row), again=True).decision
+        return decision.retain == Retain.RETAIN_REQUEST
 
     async def _running(self, ask: Ask, row: JobRow) -> Placement:
         running = Running(row.epoch, row.after_epoch, row.raced_epoch, row.driver.session)
@@ -343,7 +351,7 @@ class Reservations:
     async def _attempt(self, ask: Ask, row: JobRow, cause: Cause, *, alone: bool) -> Placement:
         """Another attempt of a running job, by compare-and-set."""
         request = self._chooser.resolve(header_of(row), again=True)
-        worker = (await self._chooser.choose(request, self._want(ask, row, alone=alone))).worker
+        worker = await self._elsewhere(request, self._want(ask, row, alone=alone), cause)
         asked = Attempt(
             job=row.subject.job,
             request_hash=row.subject.request_hash,
@@ -369,6 +377,15 @@ class Reservations:
         if isinstance(result, Refused):
             raise result.error
         return self._join(result.row) if is_open(result.row.state) else End(result.row)
+
+    async def _elsewhere(self, request: Resolved, want: Want, cause: Cause) -> Worker:
+        """Another worker; where there is none, the same one once more: it may only have been slow, or unlucky."""
+        try:
+            return (await self._chooser.choose(request, want)).worker
+        except TetherError as refusal:
+            if refusal.reason is not Reason.NO_WORKER or cause not in _MAY_STAY or not want.exclude:
+                raise
+        return (await self._chooser.choose(request, replace(want, exclude=()))).worker
 
     def _want(self, ask: Ask, row: JobRow, *, alone: bool) -> Want:
         """Elsewhere, unless its worker never heard of it or has begun another life; best where it can go on exactly."""
@@ -400,8 +417,7 @@ class Reservations:
         )
         if settled.written:
             self._around.buried(row.subject.job)
-        decision = self._chooser.resolve(header_of(row), again=True).decision
-        return End(settled.row, retain=settled.written and decision.retain == Retain.RETAIN_REQUEST)
+        return End(settled.row, retain=settled.row.state is State.DEAD and self._retains(ask, settled.row))
 
     def _run(self, permit: Permit, request: Resolved) -> Run:
         header = request.header

@@ -24,6 +24,7 @@ from tether_orchestrator.open_jobs import OpenJobs
 from tether_orchestrator.pending import Pending
 from tether_orchestrator.scheduler import Scheduler
 from tether_orchestrator.session import Sessions
+from tether_orchestrator.store_health import GONE
 
 _log = structlog.get_logger("tether.orchestrator")
 _RECEIPT = "tether/receipt/v1"
@@ -111,7 +112,7 @@ class Settlement:
         try:
             return await self._write(end, completion)
         except TetherError as error:
-            if error.reason is not Reason.STORE_UNAVAILABLE or end.outcome not in _MAY_WAIT:
+            if error.reason not in GONE or end.outcome not in _MAY_WAIT:
                 raise
         await self._pending.keep(end)
         self._open.discard(end.job)
@@ -150,9 +151,9 @@ class Settlement:
         """
         return await self._write(end, self._completion(end, self._receipt(end)))
 
-    async def write_pending(self) -> None:
-        """Write what waited for the store; TetherError where it is gone again."""
-        await self._pending.write(self.write)
+    async def write_pending(self) -> int:
+        """Write a batch of what waited for the store; returns how many. TetherError where it is gone again."""
+        return await self._pending.write(self.write)
 
     async def _write(self, end: End, completion: Completion) -> Settled:
         with COMMIT.time():

@@ -18,7 +18,8 @@ from tether_orchestrator.metrics import STORE_DOWN
 STALL_S = 2.0  # a healthy commit takes milliseconds; a full disk or a dead server takes its timeout
 RETRY_S = 1.0  # beats are written as often
 _PLAIN = frozenset({"store_id", "generation", "job_id", "close"})  # these need no database
-_GONE = frozenset({Reason.STORE_UNAVAILABLE, Reason.STORE_UNUSABLE})
+# of a store that was fenced nothing comes back but by another address: what waits is written after the restart
+GONE = frozenset({Reason.STORE_UNAVAILABLE, Reason.STORE_UNUSABLE})
 _log = structlog.get_logger("tether.orchestrator")
 
 
@@ -70,7 +71,7 @@ class StoreHealth:
         try:
             result = await call
         except TetherError as error:
-            if error.reason in _GONE:
+            if error.reason in GONE:
                 self._fail(error)
                 if error.retry_after_s is None:
                     error.retry_after_s = RETRY_S

@@ -11,6 +11,7 @@ from tether_orchestrator.settlement import Settlement
 from tether_orchestrator.slices import Slices
 from tether_orchestrator.store_health import StoreHealth
 
+_BATCHES_MAX = 64  # of one round: all that a minute's outage leaves, before any lease can lapse
 _log = structlog.get_logger("tether.orchestrator")
 
 
@@ -35,8 +36,12 @@ class Waiting:
         """One round; TetherError where the store is gone again."""
         if not self._health.ok:
             return
-        await self._settlement.write_pending()
-        await self._offline.import_ended()
+        for _ in range(_BATCHES_MAX):
+            if not await self._settlement.write_pending():
+                break
+        for _ in range(_BATCHES_MAX):
+            if not await self._offline.import_ended():
+                break
         if not self._cleared:
             await self._slices.clear(self._offline.leases)
             self._cleared = True

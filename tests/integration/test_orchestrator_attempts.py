@@ -80,6 +80,25 @@ async def test_driver_goes_on_elsewhere_where_no_engine_is_the_same(region: Regi
     assert other.placed.worker.worker_id == left.identity.node_id
 
 
+async def test_driver_stays_with_the_only_worker_until_the_job_is_poison(region: Region) -> None:
+    one = await engine(region, "worker-1")
+    gateway = region.stub("gateway")
+    await gateway.Place(ask())
+    for epoch in (1, 2):
+        other = await gateway.Place(again(epoch))
+        assert (other.placed.epoch, other.placed.worker.worker_id) == (epoch + 1, one.identity.node_id)
+    assert (await gateway.Place(again(3))).ended.job.state == JobState.JOB_STATE_DEAD
+
+
+async def test_driver_that_was_refused_goes_elsewhere_or_nowhere(region: Region) -> None:
+    await engine(region, "worker-1")
+    gateway = region.stub("gateway")
+    await gateway.Place(ask())
+    with pytest.raises(TetherError) as caught:
+        await gateway.Place(again(1, cause=pb.PLACE_CAUSE_REFUSED))
+    assert caught.value.row.again
+
+
 async def test_attempt_remembers_where_it_began_and_how_the_one_before_ended(region: Region) -> None:
     await engine(region, "worker-1")
     await engine(region, "worker-2")
@@ -177,6 +196,8 @@ async def test_request_of_a_dead_job_is_kept_where_policy_says_so(tmp_path: Path
     request.header.request_hash = digest
     dead = await poisoned(region, request)
     assert dead.ended.retain
+    request.after_epoch = 3
+    assert (await region.stub("gateway").Place(request)).ended.retain  # the answer was lost: it is told again
     assert (await region.stub("gateway").Deposit(pb.DepositRequest(job_id=dead.job_id, request=raw))).kept
     operator, name = region.stub("operator", ControlServiceStub), dead.job_id.hex()
     whole = (await operator.GetDeadLetter(control.GetDeadLetterRequest(name=name))).dead_letter
