@@ -1,31 +1,45 @@
 """What does a reservation cost? 64 callers against the job store, beside the same statements in a bare loop.
 
-Targets: at most 30 µs CPU each with its caller; at least 0.6 times the bare loop at equal group size; one hot tenant at
-least 0.8 times many. The disk's fdatasync stands beside it, since a commit can't be faster.
+Both stores: SQLite in this process, and a real PostgreSQL that the bench starts. Targets: on SQLite at most 30 µs CPU
+each with its caller; at least 0.6 times the bare loop at equal group size; one hot tenant at least 0.8 times many. The
+disk's fdatasync stands beside it, since a commit can't be faster. A tenant's limits are set and never reached.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sqlite3
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
+import asyncpg
 from _common import save, spread, table
 
 from tether.job.hold import Position
+from tether.job.price import Price
+from tether.job.quota import Limits
 from tether.job.state import State
-from tether.store import jobs_write
-from tether.store.jobs import Completion, Driver, Reservation, Subject, Worker
-from tether.store.jobs_sqlite import SqliteJobStore
+from tether.store import jobs_write, open_jobs
+from tether.store.jobs import Completion, Driver, JobStore, Reservation, Subject, Worker
 from tether.store.migrate import apply, load
+from tether.store.postgres_run import run as run_postgres
 from tether.store.sqlite import PRAGMAS
+from tether.store.sqlite_run import run as run_sqlite
+from tether.testing.postgres import PostgresServer, binaries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HEADER = b"h" * 120  # a header with parameters is about so long
+LIMITS = Limits(10**9, 10**12, 10**15, 10**9, 10**15)  # all are counted, none is reached
+PRICE = Price(1, 500, 1_500)
+GROUP = 64
 
 
 def reservation(number: int, tenants: int) -> Reservation:
@@ -35,7 +49,7 @@ def reservation(number: int, tenants: int) -> Reservation:
         "demo", "1.0", b"d" * 32, HEADER, 512,
     )  # fmt: skip
     worker = Worker("w" * 52, 1, "127.0.0.1:9000")
-    return Reservation(subject, Driver(b"s" * 16, "g" * 52), worker, number, 1 << 41)
+    return Reservation(subject, Driver(b"s" * 16, "g" * 52), worker, number, 1 << 41, LIMITS, PRICE)
 
 
 def disk(folder: Path, rounds: int) -> dict[str, float]:
@@ -53,28 +67,46 @@ def disk(folder: Path, rounds: int) -> dict[str, float]:
     return spread(times)
 
 
-def bare(folder: Path, count: int, group: int, tenants: int) -> float:
+def batches(count: int, tenants: int) -> list[list[Reservation]]:
+    """New jobs in groups."""
+    return [[reservation(number, tenants) for number in range(at, at + GROUP)] for at in range(0, count, GROUP)]
+
+
+def bare_sqlite(folder: Path, count: int, tenants: int) -> float:
     """Reservations a second of the same statements without threads, futures or callers."""
     connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
     for pragma in PRAGMAS:
         connection.execute(pragma)
     apply(connection, load("sqlite", "jobs"))
-    batches = [
-        [reservation(number, tenants) for number in range(start, start + group)] for start in range(0, count, group)
-    ]
+    groups = batches(count, tenants)
     begin = time.perf_counter()
-    for batch in batches:
+    for batch in groups:
         connection.execute("BEGIN IMMEDIATE")
-        jobs_write.reserve(connection, batch, 1)
+        run_sqlite(connection, jobs_write.reserve(batch, alone=True), 1)
         connection.execute("COMMIT")
     took_s = time.perf_counter() - begin
     connection.close()
     return count / took_s
 
 
-async def store(folder: Path, count: int, callers: int, tenants: int) -> dict[str, float]:
+async def bare_postgres(url: str, count: int, tenants: int) -> float:
+    """The same on PostgreSQL, over one connection."""
+    await (await open_jobs(url)).close()
+    connection = await asyncpg.connect(url)
+    groups = batches(count, tenants)
+    begin = time.perf_counter()
+    for batch in groups:
+        await connection.execute("BEGIN")
+        await run_postgres(connection, jobs_write.reserve(batch, alone=False), None)
+        await connection.execute("COMMIT")
+    took_s = time.perf_counter() - begin
+    await connection.close()
+    return count / took_s
+
+
+async def store(url: str, count: int, callers: int, tenants: int) -> dict[str, float]:
     """Reservations through the store by `callers` at a time."""
-    jobs = await SqliteJobStore.open(folder / f"jobs-{callers}-{tenants}.db")
+    jobs = await open_jobs(url)
     numbers, times = iter(range(count)), []
     made = [reservation(number, tenants) for number in range(count)]
 
@@ -94,7 +126,7 @@ async def store(folder: Path, count: int, callers: int, tenants: int) -> dict[st
     return figures
 
 
-async def completions(jobs: SqliteJobStore, count: int) -> float:
+async def completions(jobs: JobStore, count: int) -> float:
     """CPU µs of an outcome with receipt and answer, 64 at a time."""
     ends = [
         Completion(number.to_bytes(16, "little"), 1, State.DONE, Position(10, 20, 80), b"r" * 900, b"a" * 100)
@@ -106,13 +138,26 @@ async def completions(jobs: SqliteJobStore, count: int) -> float:
     return (time.process_time() - cpu) / count * 1e6
 
 
-async def one_round(folder: Path, count: int) -> dict[str, dict[str, float]]:
+async def one_round(folder: Path, server: PostgresServer | None, count: int) -> dict[str, dict[str, float]]:
     """All variants once, one after the other, so that they meet the same machine."""
+    names = iter(range(100))
+
+    def sqlite() -> str:
+        return str(folder / f"jobs-{next(names)}.db")
+
+    found = await _variants("sqlite", sqlite, count)
+    found["sqlite, bare loop"] = {"per_s": bare_sqlite(folder, count, 64)}
+    if server is not None:
+        found |= await _variants("postgres", server.create_schema, count)
+        found["postgres, bare loop"] = {"per_s": await bare_postgres(server.create_schema(), count, 64)}
+    return found
+
+
+async def _variants(name: str, url: Callable[[], str], count: int) -> dict[str, dict[str, float]]:
     return {
-        "1 caller": await store(folder, count // 8, 1, 64),
-        "64 callers, 64 tenants": await store(folder, count, 64, 64),
-        "64 callers, 1 tenant": await store(folder, count, 64, 1),
-        "bare loop, groups of 64": {"per_s": bare(folder, count, 64, 64)},
+        f"{name}, 1 caller": await store(url(), count // 8, 1, 64),
+        f"{name}, 64 callers, 64 tenants": await store(url(), count, 64, 64),
+        f"{name}, 64 callers, 1 tenant": await store(url(), count, 64, 1),
     }
 
 
@@ -122,21 +167,21 @@ def middle(rounds: list[dict[str, dict[str, float]]], variant: str, figure: str)
     return median(values) if values else None
 
 
-async def run(folder: Path, count: int, rounds_count: int) -> None:
+async def run(folder: Path, server: PostgresServer | None, count: int, rounds_count: int) -> None:
     """Print and keep medians over rounds."""
     synced = disk(folder, 200)
-    rounds = [await one_round(folder / str(number), count) for number in range(rounds_count)]
+    rounds = [await one_round(folder / str(number), server, count) for number in range(rounds_count)]
     figures = ("per_s", "cpu_us", "p50", "p95", "p99")
     rows = [{"variant": variant, **{name: middle(rounds, variant, name) for name in figures}} for variant in rounds[0]]
-    many, hot, loop = "64 callers, 64 tenants", "64 callers, 1 tenant", "bare loop, groups of 64"
-    ratios = {
-        "store / bare loop": median(one[many]["per_s"] / one[loop]["per_s"] for one in rounds),
-        "hot / many tenants": median(one[hot]["per_s"] / one[many]["per_s"] for one in rounds),
-        "outcome, cpu_us": middle(rounds, "1 caller", "complete_cpu_us"),
-    }
+    ratios = {}
+    for name in ("sqlite", "postgres") if server is not None else ("sqlite",):
+        many, hot, loop = f"{name}, 64 callers, 64 tenants", f"{name}, 64 callers, 1 tenant", f"{name}, bare loop"
+        ratios[f"{name}: store / bare loop"] = median(one[many]["per_s"] / one[loop]["per_s"] for one in rounds)
+        ratios[f"{name}: hot / many tenants"] = median(one[hot]["per_s"] / one[many]["per_s"] for one in rounds)
+        ratios[f"{name}: outcome, cpu_us"] = middle(rounds, f"{name}, 1 caller", "complete_cpu_us")
     table("fdatasync of the disk, ms", [synced])
     table(f"reservations, medians of {rounds_count} rounds (p50, p95, p99 in ms; cpu_us with the caller)", rows)
-    table("ratios within a round, medians", [ratios])
+    table("ratios within a round, medians", [{"ratio": name, "value": value} for name, value in ratios.items()])
     save("store", {"fdatasync_ms": synced, "reserve": rows, "ratios": ratios, "rounds": rounds})
 
 
@@ -150,7 +195,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-store-") as folder:
         for number in range(options.rounds):
             (Path(folder) / str(number)).mkdir()
-        asyncio.run(run(Path(folder), options.count, options.rounds))
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(PostgresServer()) if binaries() is not None else None
+            asyncio.run(run(Path(folder), server, options.count, options.rounds))
 
 
 if __name__ == "__main__":

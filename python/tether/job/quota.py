@@ -178,11 +178,13 @@ def _refusal(account: Account, limits: Limits, tokens: int, micros: int) -> Teth
     over = _over_day(account, limits, tokens, micros)
     if over is not None:
         return over
-    wait_us = _wait_us(account, account.requests_full_us, limits.requests_per_minute, 1)
-    if wait_us > 0:
-        return _rate(f"{limits.requests_per_minute} requests per minute", wait_us)
-    wait_us = _wait_us(account, account.tokens_full_us, limits.tokens_per_minute, tokens)
-    return _rate(f"{limits.tokens_per_minute} tokens per minute", wait_us) if wait_us > 0 else None
+    per_minute = limits.requests_per_minute
+    if per_minute and (wait_us := _wait_us(account, account.requests_full_us, _MINUTE_US // per_minute)) > 0:
+        return _rate(f"{per_minute} requests per minute", wait_us)
+    per_minute = limits.tokens_per_minute
+    if per_minute and (wait_us := _wait_us(account, account.tokens_full_us, tokens * _MINUTE_US // per_minute)) > 0:
+        return _rate(f"{per_minute} tokens per minute", wait_us)
+    return None
 
 
 def _over_day(account: Account, limits: Limits, tokens: int, micros: int) -> TetherError | None:
@@ -194,12 +196,11 @@ def _over_day(account: Account, limits: Limits, tokens: int, micros: int) -> Tet
     return None
 
 
-def _wait_us(account: Account, full_us: int, per_minute: int, amount: int) -> int:
-    """Microseconds until a bucket of a minute's worth has `amount`; one that asks for more waits until it is full."""
-    if not per_minute:
-        return 0
-    behind_us = max(0, full_us - account.seen_ms * 1_000)
-    return behind_us + min(_MINUTE_US, amount * _MINUTE_US // per_minute) - _MINUTE_US
+def _wait_us(account: Account, full_us: int, cost_us: int) -> int:
+    """Microseconds until a bucket of a minute's worth has so much; what asks for more waits until it is full."""
+    cost_us = min(cost_us, _MINUTE_US)
+    behind_us = full_us - account.seen_ms * 1_000
+    return (max(0, behind_us)) + cost_us - _MINUTE_US
 
 
 def _draw(account: Account, limits: Limits, requests: int, tokens: int) -> None:

@@ -17,6 +17,8 @@ from tether.store.jobs_table import ACCOUNT_SET, ATTEMPTS, END, LEASE_SET, LEDGE
 from tether.store.jobs_type import JobRow, Reservation
 from tether.store.step import Delete, Insert, Lock, Program, Together, Update
 
+_HOLD = int(Kind.HOLD)
+
 
 class Books:
     """Accounts that are locked, and rows to write.
@@ -70,6 +72,10 @@ class Books:
             )  # fmt: skip
             first += 1
         return first
+
+    def note_hold(self, job: bytes, tenant: str, tokens: int, micros: int) -> None:
+        """Add the first ledger row of a new job: what `note` of `hold.opening` adds, on the way that is taken most."""
+        self._ledger.append((job, 0, tenant, 1, _HOLD, tokens, 0, micros, 0, self.now_ms))
 
     def close_hold(self, row: JobRow, due: Position, micros: int) -> int:
         """Release a job's hold and settle what is due; returns the number of the next ledger row."""

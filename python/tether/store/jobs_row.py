@@ -23,7 +23,7 @@ def new_row(asked: Reservation, held_micros: int, held_day: int, now_ms: int) ->
         subject.request_hash, subject.model, subject.version, subject.digest, subject.header, subject.limit_tokens,
         driver.session, driver.node, worker.node, worker.incarnation, worker.address, signed(asked.seed),
         subject.limit_tokens, now_ms, asked.deadline_ms, asked.fingerprint, now_ms, price.version,
-        price.input_micros, price.output_micros, held_micros, held_day, 1, 1, 0, 1, 1, 0, 0, 0, "",
+        price.input_micros, price.output_micros, held_micros, held_day,
     )  # fmt: skip
 
 

@@ -255,7 +255,7 @@ class SqlJobStore:
 
     async def check(self) -> Sequence[str]:
         """See `JobStore.check`."""
-        return (await self.verify_quotas("")).violations
+        return [*(await self.verify_quotas("")).violations]
 
     async def close(self) -> None:
         """See `JobStore.close`."""

@@ -1,5 +1,7 @@
 """The tables of the job store as programs see them."""
 
+from dataclasses import replace
+
 from tether.store.step import Table
 
 _BIG, _INT, _TEXT, _BYTES = "bigint", "integer", "text", "bytea"
@@ -27,11 +29,14 @@ NEW_JOB = JOBS.of(
         "header", "limit_tokens", "session", "driver", "worker", "worker_incarnation", "worker_address", "seed",
         "held_tokens", "created_ms", "deadline_ms", "fingerprint", "placed_ms", "price_version", "price_input",
         "price_output", "held_micros", "held_day",
-        "state", "epoch", "after_epoch", "attempts", "entries", "settled_input", "settled_output", "settled_bytes",
-        "error",
     )
 )  # fmt: skip
-IMPORTED_JOB = JOBS.of((*NEW_JOB.columns, "ended_ms", "cost_micros"))
+_AT_FIRST = {
+    "state": 1, "epoch": 1, "after_epoch": 0, "attempts": 1, "entries": 1, "settled_input": 0, "settled_output": 0,
+    "settled_bytes": 0,
+}  # fmt: skip
+IMPORTED_JOB = JOBS.of((*NEW_JOB.columns, *_AT_FIRST, "error", "ended_ms", "cost_micros"))
+NEW_JOB = replace(NEW_JOB, fixed=(*((name, str(value)) for name, value in _AT_FIRST.items()), ("error", "''")))
 NEXT_ATTEMPT = JOBS.of(
     (
         "state", "epoch", "after_epoch", "attempts", "entries", "session", "driver", "worker", "worker_incarnation",

@@ -86,7 +86,7 @@ def _open(books: Books, asked: Reservation, new: list[tuple[object, ...]]) -> Re
         return Refused(held)
     micros, day = held
     new.append(new_row(asked, micros, day, books.now_ms))
-    books.note(subject.job, subject.tenant, 1, 0, hold.opening(subject.limit_tokens, micros))
+    books.note_hold(subject.job, subject.tenant, subject.limit_tokens, micros)
     return Reserved(1, asked.seed)
 
 
@@ -107,7 +107,8 @@ def _reserve_one(
 
 def _as_read(new: tuple[object, ...]) -> list[object]:
     """A row of `JOBS` as it will be read."""
-    values = dict(zip(NEW_JOB.columns, new, strict=True))
+    values = {"state": 1, "epoch": 1, "attempts": 1, "entries": 1, "error": ""}
+    values |= dict(zip(NEW_JOB.columns, new, strict=True))
     return [values.get(column, 0 if column != "ended_ms" else None) for column in JOBS.columns]
 
 

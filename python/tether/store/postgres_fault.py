@@ -37,8 +37,8 @@ def is_lost(error: BaseException) -> bool:
     if isinstance(error, pg.PostgresError):
         code = error.sqlstate or ""
         return code[:2] in _LOST_CLASSES and code not in _BUSY_CODES
-    if isinstance(error, pg.InterfaceError):
-        return True  # asyncpg's own word for a closed connection, or one in the middle of something else
+    if isinstance(error, (pg.InterfaceError, pg.InternalClientError)):
+        return True  # asyncpg's own words for a closed connection, or one in the middle of something else
     return isinstance(error, (OSError, asyncio.TimeoutError, EOFError))
 
 

@@ -111,8 +111,7 @@ class Lane:
             try:
                 await self._serve(group)
             except BaseException as error:
-                for call in group:
-                    call.refuse(as_error(error) if is_fault(error) else _internal(error))
+                _refuse(group, as_error(error) if is_fault(error) else _internal(error))
                 if isinstance(error, asyncio.CancelledError):
                     raise
             await asyncio.sleep(0)  # let the answered callers queue before the next group is cut
@@ -152,29 +151,34 @@ class Lane:
         for number in range(1, _TRIES_MAX + 1):
             attempt = _Attempt()
             try:
-                results = await attempt.run(self._line.get(), self._begin(), group[0].operation, items)
+                connection = self._line.get()
+            except TetherError as error:
+                _refuse(group, error)
+                return
+            try:
+                results = await attempt.run(connection, self._begin(), group[0].operation, items)
             except Exception as error:
                 if not is_fault(error):
-                    await self._undo()
+                    await self._undo(connection)
                     raise
                 _log.warning("store_commit_failed", error=type(error).__name__, calls=len(group), attempt=number)
                 safe = not attempt.committing or all(call.repeatable for call in group)
-                if not await self._may_retry(error, safe=safe) or number == _TRIES_MAX:
+                if not await self._may_retry(connection, error, safe=safe) or number == _TRIES_MAX:
                     raise
             else:
                 _deliver(group, results)
                 return
 
-    async def _may_retry(self, error: Exception, *, safe: bool) -> bool:
+    async def _may_retry(self, connection: asyncpg.Connection, error: Exception, *, safe: bool) -> bool:
         """Clean the line up; whether the same transaction may go again now."""
         if is_lost(error):
             return await self._line.again() and safe
-        await self._undo()
+        await self._undo(connection)
         return is_busy(error) and self._line.is_up and safe
 
-    async def _undo(self) -> None:
+    async def _undo(self, connection: asyncpg.Connection) -> None:
         try:
-            await self._line.get().execute("ROLLBACK")
+            await connection.execute("ROLLBACK")
         except Exception as error:  # noqa: BLE001 - whatever it is, a connection that cannot roll back is given up
             _log.warning("store_rollback_failed", error=type(error).__name__)
             self._line.drop()
@@ -193,6 +197,11 @@ class _Attempt:
         self.committing = True
         await connection.execute("COMMIT")
         return results
+
+
+def _refuse(group: Sequence[Call], error: BaseException) -> None:
+    for call in group:
+        call.refuse(error)
 
 
 def _deliver(group: Sequence[Call], results: Sequence[Any]) -> None:

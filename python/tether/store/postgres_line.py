@@ -78,7 +78,7 @@ class Line:
         except Exception as error:
             if not (is_fault(error) or isinstance(error, ValueError)):
                 raise
-            self._why = as_error(error) if is_fault(error) else _bad_url()
+            self._why = as_error(error) if is_fault(error) else bad_url()
             raise self._why from error
         if self._closed:
             connection.terminate()
@@ -198,7 +198,8 @@ async def _close(connection: asyncpg.Connection, timeout_s: float) -> None:
         connection.terminate()
 
 
-def _bad_url() -> TetherError:
+def bad_url() -> TetherError:
+    """What an operator is told of an address that asyncpg cannot read."""
     return TetherError(Reason.STORE_UNUSABLE, "The store's address is no PostgreSQL address: postgresql://user@host/db")
 
 

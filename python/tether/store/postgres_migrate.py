@@ -12,7 +12,7 @@ import asyncpg
 
 from tether.store.migrate import Migration, missing
 from tether.store.postgres_fault import as_error, is_fault
-from tether.store.postgres_line import Patience
+from tether.store.postgres_line import Patience, bad_url
 
 _LOCK = 0x7465_7468_6572  # "tether"; transactions of migrations alone take it
 _MIGRATE_S = 60.0  # a big table is rewritten in so long; others wait for it no longer
@@ -56,7 +56,7 @@ async def undo(url: str, migrations: Sequence[Migration], patience: Patience) ->
 async def _alone(url: str, patience: Patience, work: Any) -> list[str]:  # noqa: ANN401 - private, two callers
     try:
         async with asyncio.timeout(patience.connect_s + _MIGRATE_S):
-            connection = await asyncpg.connect(url, timeout=patience.connect_s, command_timeout=_MIGRATE_S)
+            connection = await _connect(url, patience)
             try:
                 async with connection.transaction():
                     await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -68,6 +68,13 @@ async def _alone(url: str, patience: Patience, work: Any) -> list[str]:  # noqa:
         if is_fault(error):
             raise as_error(error) from error
         raise
+
+
+async def _connect(url: str, patience: Patience) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(url, timeout=patience.connect_s, command_timeout=_MIGRATE_S)
+    except ValueError:  # its words may hold the password
+        raise bad_url() from None
 
 
 async def _up(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[str]:

@@ -183,15 +183,14 @@ def _select(table: Table, column: str) -> str:
 
 
 def _insertion(table: Table, *, absent: bool) -> str:
+    return _text("insert", table, absent, lambda: _insert_text(table, absent=absent))
+
+
+def _insert_text(table: Table, *, absent: bool) -> str:
+    columns = ", ".join((*table.columns, *(name for name, _value in table.fixed)))
+    fixed = "".join(f", {value}" for _name, value in table.fixed)
     conflict = " ON CONFLICT DO NOTHING" if absent else ""
-    return _text(
-        "insert",
-        table,
-        absent,
-        lambda: (
-            f"INSERT INTO {table.name} ({', '.join(table.columns)}) SELECT * FROM {_arrays(table)}{conflict}"  # noqa: S608
-        ),
-    )
+    return f"INSERT INTO {table.name} ({columns}) SELECT v.*{fixed} FROM {_arrays(table)} AS v{conflict}"  # noqa: S608
 
 
 def _setting(table: Table) -> str:

@@ -107,13 +107,13 @@ def _together(connection: sqlite3.Connection, step: Together) -> None:
 
 
 def _lock(connection: sqlite3.Connection, tenants: Sequence[str]) -> list[Any]:
-    query, rows = _select(ACCOUNTS, "tenant"), []
-    for tenant in tenants:
-        row = connection.execute(query, (tenant,)).fetchone()
-        if row is None:
-            row = (tenant, *(0 for _ in ACCOUNTS.columns[1:]))
-            connection.execute(_insertion(ACCOUNTS, absent=False), row)
-        rows.append(row)
+    marks = ", ".join("?" * len(tenants))
+    rows = connection.execute(_ACCOUNTS_OF.format(marks), tenants).fetchall()
+    if len(rows) < len(tenants):
+        missing = set(tenants).difference(row[0] for row in rows)
+        new = [(tenant, *_NOTHING) for tenant in sorted(missing)]
+        connection.executemany(_insertion(ACCOUNTS, absent=False), new)
+        rows += new
     return rows
 
 
@@ -121,6 +121,8 @@ def _nothing(_connection: sqlite3.Connection, _step: Mutex) -> None:
     """The one writer is alone anyway."""
 
 
+_ACCOUNTS_OF = f"SELECT {', '.join(ACCOUNTS.columns)} FROM accounts WHERE tenant IN ({{}})"  # noqa: S608
+_NOTHING = (0,) * (len(ACCOUNTS.columns) - 1)
 _DO: dict[type, Callable[[sqlite3.Connection, Any], Any]] = {
     Fetch: _fetch,
     Run: _run,
@@ -154,16 +156,14 @@ def _select(table: Table, column: str) -> str:
 
 
 def _insertion(table: Table, *, absent: bool) -> str:
+    return _text("insert", table, absent, lambda: _insert_text(table, absent=absent))
+
+
+def _insert_text(table: Table, *, absent: bool) -> str:
+    columns = ", ".join((*table.columns, *(name for name, _value in table.fixed)))
+    values = ", ".join((*("?" * len(table.types)), *(value for _name, value in table.fixed)))
     conflict = " ON CONFLICT DO NOTHING" if absent else ""
-    return _text(
-        "insert",
-        table,
-        absent,
-        lambda: (
-            f"INSERT INTO {table.name} ({', '.join(table.columns)}) "  # noqa: S608
-            f"VALUES ({', '.join('?' * len(table.columns))}){conflict}"
-        ),
-    )
+    return f"INSERT INTO {table.name} ({columns}) VALUES ({values}){conflict}"  # noqa: S608
 
 
 def _setting(table: Table) -> str:

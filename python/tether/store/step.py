@@ -23,12 +23,14 @@ class Table:
         types: PostgreSQL's type of each column, by name, in the order of rows.
         key: columns that name a row.
         serial: column that the database numbers, or empty; not among those of `types` that are inserted.
+        fixed: what an insertion writes into further columns: names, and values as SQL.
     """
 
     name: str
     types: dict[str, str]
     key: tuple[str, ...]
     serial: str = ""
+    fixed: tuple[tuple[str, str], ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
