@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator
 from tether.billing.address import address
 from tether.config import ServiceConfig
 from tether.job.lease import LEASE_S
+from tether.store.registry_open import SCHEMES, is_postgres
 
 WEIGHTS = frozenset({"model", "region", "gpu", "queue", "warm", "breaker", "policy", "prefix"})
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,6 +30,7 @@ class Config(ServiceConfig):
         session_lease_s: how long a gateway's session stands without another beat.
         job_timeout_s: deadline of a job whose request names none.
         store: where jobs are kept: a `postgresql://` address, or empty for a SQLite file in the state folder.
+        store_replica: `postgresql://` address of a replica of the store for long reads; empty is none.
         dead_letters_max: dead letters kept; the oldest go first.
         dead_letters_bytes_max: bytes of requests and frames that they keep, all together.
         dead_letter_bytes_max: bytes of one request; a larger one is not kept.
@@ -57,6 +59,7 @@ class Config(ServiceConfig):
     session_lease_s: float = Field(default=LEASE_S, ge=0.5, le=60)  # five missed beats
     job_timeout_s: float = Field(default=600.0, ge=1, le=3_600)  # gateways always send one; this only bounds a fault
     store: str = Field(default="", repr=False)  # it may hold a password
+    store_replica: str = Field(default="", repr=False)
     dead_letters_max: int = Field(default=100_000, ge=1, le=10_000_000)  # one death a second for a day
     dead_letters_bytes_max: int = Field(default=1 << 30, ge=0)  # what a disk spares without being asked; a guess
     dead_letter_bytes_max: int = Field(default=4 << 20, ge=0)  # the largest request that gRPC takes by default
@@ -78,6 +81,13 @@ class Config(ServiceConfig):
     queue_model_max: int = Field(default=1_024, ge=1, le=65_536)  # each is a call that is open, some KiB
     queue_max: int = Field(default=8_192, ge=1, le=1_048_576)  # the same
     snapshot_wait_s: float = Field(default=0.0, ge=0, le=60)  # starting does not need a registry; placing does
+
+    @field_validator("store", "store_replica")
+    @classmethod
+    def _known_store(cls, url: str) -> str:
+        if url and not is_postgres(url):
+            raise ValueError(f"must begin with {SCHEMES[0]}, or be empty for SQLite in the state folder")
+        return url
 
     @field_validator("weights")
     @classmethod

@@ -22,4 +22,9 @@ async def open_store(config: Config) -> JobStore:
         config.dead_letter_bytes_max,
         int(config.dead_letters_kept_s * 1_000),
     )
-    return await open_jobs(config.store or Path(config.state) / DATABASE, letters=letters, outbox=wants_outbox(config))
+    return await open_jobs(
+        config.store or Path(config.state) / DATABASE,
+        replica=config.store_replica,
+        letters=letters,
+        outbox=wants_outbox(config),
+    )

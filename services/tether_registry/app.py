@@ -15,7 +15,7 @@ from tether.observe.trace import Tracing
 from tether.store.registry import RegistryStore
 from tether.store.registry_open import open_registry
 from tether.v1 import registry_pb2_grpc as grpc_pb
-from tether_registry import demo
+from tether_registry import demo, metrics
 from tether_registry.board import Board
 from tether_registry.catalog import Catalog
 from tether_registry.config import Config
@@ -96,6 +96,7 @@ class RegistryApp:
             self._page = await open_page(config.metrics_port)
         self._tracing = Tracing.open(config.otlp_endpoint, self.name, {"region": config.region})
         self._store = store = await open_registry(config.store or config.state / DATABASE)
+        metrics.STORE_UP.set(1)
         self._blobs = blobs = FolderStore(config.state / "artifacts", limits)
         await blobs.open()
         network_id = node.identity.network_id

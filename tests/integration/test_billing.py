@@ -185,6 +185,8 @@ async def test_billing_settings_that_cannot_be_met_are_refused(site):
     with pytest.raises(TetherError, match="no-such-sink") as caught:
         await site.billing(store, usage_sinks=("no-such-sink",)).start()
     assert caught.value.reason is Reason.INVALID_FIELD
+    with pytest.raises(ValueError, match="postgresql://"):
+        Config(state=site.state, store="jobs.db")
     for url in ("http://billing.example/", "https://u:secret@billing.example/", "nowhere"):
         with pytest.raises(ValueError, match="must") as wrong:
             site.config(billing_url=url)

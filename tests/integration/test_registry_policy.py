@@ -201,6 +201,20 @@ async def test_registries_on_one_database_tell_each_others_changes_within_a_seco
         site.apps, site.channels = [], []
 
 
+async def test_registries_on_one_database_each_have_the_demo_s_files(site, tmp_path, server):
+    folder = demo(tmp_path)
+    with database_of(server) as url:
+        await site.add("registry", demo_model=folder, store=url)
+        await site.add("registry-2", demo_model=folder, store=url)
+        blobs = [
+            sorted(path.name for path in (site.state / name / "artifacts").rglob("*") if len(path.name) == 64)
+            for name in ("registry", "registry-2")
+        ]
+        assert blobs[0] == blobs[1] != []
+        await site.close()
+        site.apps, site.channels = [], []
+
+
 async def test_registry_serves_on_while_its_database_restarts(site, tmp_path):
     if binaries() is None:
         pytest.skip("PostgreSQL is not installed")

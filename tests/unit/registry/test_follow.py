@@ -4,6 +4,7 @@ import asyncio
 
 from tether.errors import Reason, TetherError
 from tether.v1 import registry_pb2 as pb
+from tether_registry import metrics
 from tether_registry.board import Board, Form
 from tether_registry.follow import StoreFollower
 
@@ -43,13 +44,18 @@ async def test_follower_posts_what_others_wrote():
 async def test_follower_lives_through_an_outage_of_the_store():
     store = Store()
     board, follower = await following(store)
+    metrics.STORE_UP.set(1)
     store.down = True
     store.asked.clear()
     await asyncio.wait_for(store.asked.wait(), 5)
     assert board.revision == 1
+    async with asyncio.timeout(5):
+        while metrics.STORE_UP._value.get():  # noqa: ASYNC110  a deadline is around it
+            await asyncio.sleep(0.001)
     watch = board.watch(1, Form.BARE)
     store.number, store.down = 2, False
     assert (await asyncio.wait_for(anext(watch), 5)).revision == 2
+    assert metrics.STORE_UP._value.get() == 1
     await watch.aclose()
     await follower.close()
     await follower.close()
