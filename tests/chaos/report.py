@@ -37,7 +37,7 @@ class Outcome:
         failures = len(self.wrong)
         if not self.n:
             return 1.0
-        return 3 / self.n if not failures else min(1.0, (failures + 2 * failures**0.5 + 3) / self.n)
+        return min(1.0, 3 / self.n) if not failures else min(1.0, (failures + 2 * failures**0.5 + 3) / self.n)
 
     def to_json(self) -> dict[str, object]:
         """As it is kept."""

@@ -23,7 +23,7 @@ from tether.errors import Reason
 SLOTS, WORKERS, TOKENS, TOKEN_MS = 2, 2, 20, 25
 CAPACITY_PER_S = SLOTS * WORKERS * 1_000 / (TOKENS * TOKEN_MS)
 TENANTS = ("greedy", *(f"fair-{number}" for number in range(9)))
-DEADLINE_S = 4.0
+DEADLINE_S, WAITED_S = 4.0, 0.25
 GOODPUT_MIN, SHED_MS_MAX = 0.9, 10.0
 
 
@@ -34,6 +34,7 @@ class Seen:
     answers: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     offered: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     shed_ms: list[float] = field(default_factory=list)
+    given_up: int = 0
     unhinted: int = 0
     failed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     hung: int = 0
@@ -90,7 +91,10 @@ async def one(client: Client, tenant: str, seed: int, seen: Seen) -> None:
     if record.error is None:
         seen.answers[tenant].append(took_s)
     elif record.error.reason in (Reason.OVERLOADED, Reason.RATE_LIMITED, Reason.QUOTA_EXCEEDED):
-        seen.shed_ms.append(took_s * 1_000)
+        if took_s < WAITED_S:
+            seen.shed_ms.append(took_s * 1_000)
+        else:
+            seen.given_up += 1  # it had a place in the queue, and lost it
         seen.unhinted += record.error.retry_after_s is None
     else:
         seen.failed[record.error.reason.name] += 1
@@ -115,6 +119,7 @@ def judge(outcome: Outcome, calm: Seen, peak: Seen, seen: Seen, seconds: float) 
         "shed_ms_p50": round(statistics.median(shed), 2) if shed else None,
         "shed_ms_p99": round(statistics.quantiles(shed, n=100)[98], 2) if len(shed) > 2 else None,
         "shed_without_hint": seen.unhinted,
+        "given_up_in_the_queue": seen.given_up,
         "answer_s_p99_calm": _p99([took for found in calm.answers.values() for took in found]),
         "answer_s_p99_victims": _p99([took for tenant in TENANTS[1:] for took in seen.answers[tenant]]),
         "failed": dict(seen.failed),

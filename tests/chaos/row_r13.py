@@ -16,6 +16,7 @@ from run import Args
 from world import MODEL, Plan, World, world
 
 from tether.rpc.channel import open_channel
+from tether.rpc.status import from_rpc_error
 from tether.v1.infer_pb2 import Infer
 from tether.v1.infer_pb2_grpc import InferenceServiceStub
 
@@ -85,8 +86,10 @@ async def naive(channel: object, place: World, rng: random.Random, until_s: floa
             again = (("grpc-previous-rpc-attempts", str(attempt)),) if attempt else ()
             try:
                 chunks = [chunk async for chunk in stub.Infer(request, metadata=(key, *again), timeout=10)]
-            except grpc.aio.AioRpcError:
+            except grpc.aio.AioRpcError as fault:
                 counts["refused"] += 1
+                reason = from_rpc_error(fault).reason.name.lower()
+                counts[f"refused_{reason}"] = counts.get(f"refused_{reason}", 0) + 1
                 if time.monotonic() > until_s:
                     return
                 continue
