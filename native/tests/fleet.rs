@@ -298,10 +298,16 @@ fn placement_counts_as_several_for_load_and_as_one_for_room() {
 
 #[test]
 fn jobs_that_may_wait_at_a_worker_are_bounded_by_its_slots() {
-    let limits = |ahead_permille| Limits { ahead_permille, ..LIMITS };
+    let limits = |ahead_permille| Limits {
+        ahead_permille,
+        ..LIMITS
+    };
     let room = |ahead| {
         let mut fleet = Fleet::new(WEIGHTS, limits(ahead));
-        fleet.upsert(&id(0), &with_slots(0, 1, 0), 0).expect("good").expect("newer")
+        fleet
+            .upsert(&id(0), &with_slots(0, 1, 0), 0)
+            .expect("good")
+            .expect("newer")
     };
     assert_eq!(room(0), 4);
     assert_eq!(room(250), 5);

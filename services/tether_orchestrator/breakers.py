@@ -38,13 +38,26 @@ class Standings(Listener):
         self._tracing = tracing or Tracing()
         fleet.listen(self)
 
-    def ended(self, model: str, worker: str, *, failed: bool, s_per_token: float) -> BreakerHint | None:
-        """A job ended on a worker; returns what to tell gateways where that changed a breaker."""
+    def ended(
+        self, model: str, worker: str, *, failed: bool, s_per_token: float, lost: bool = False
+    ) -> BreakerHint | None:
+        """A job ended on a worker; returns what to tell gateways where that changed a breaker.
+
+        Args:
+            model: name of the model.
+            worker: node id.
+            failed: whether it failed by the worker's or model's fault.
+            s_per_token: how long it took, per token.
+            lost: whether it ended because the worker fell silent: with it end all its jobs, which says nothing about
+                the model.
+        """
         region = self._fleet.region(worker)
         if not region:
             return None  # a dead worker's last jobs say nothing about those that live
         now_s = monotonic_ms() / 1_000
         self._compare(model, region, worker, failed=failed, s_per_token=s_per_token, now_s=now_s)
+        if lost:
+            return None
         changed = self._breakers.ended(model, region, failed=failed, s_per_token=s_per_token, now_s=now_s)
         if changed is None:
             return None

@@ -13,17 +13,14 @@ from dataclasses import dataclass, replace
 from tether.errors import Reason, TetherError
 from tether.job import poison
 from tether.job.attempt import Asks, Running, Way, way
-from tether.job.hold import Position
 from tether.job.lease import Leases
 from tether.job.poison import Cause, Fate
 from tether.job.repeat import ATTEMPTS_MAX
 from tether.job.state import State, is_open
 from tether.placement.resolve import Resolved
 from tether.placement.ticket import Permit, Signer, header_of, sign, ticket_body
-from tether.policy import Decision
 from tether.store.jobs import (
     Attempt,
-    Driver,
     JobRow,
     JobStore,
     Refused,
@@ -39,96 +36,19 @@ from tether.v1.policy_pb2 import Allowance, Retain
 from tether_orchestrator.choice import NEW, Choice, Chooser, Want
 from tether_orchestrator.clock import AttentiveClock
 from tether_orchestrator.ending import End as Ending
-from tether_orchestrator.engine import UNKNOWN, Engine, Engines
+from tether_orchestrator.engine import Engines
 from tether_orchestrator.fleet import FleetView
 from tether_orchestrator.gate import Gate
 from tether_orchestrator.metrics import RESERVE
 from tether_orchestrator.offline import Offline, OfflineJob
 from tether_orchestrator.open_jobs import OpenJobs
+from tether_orchestrator.placement import Ask, End, Join, Placement, Run
 from tether_orchestrator.quota import Quotas
 from tether_orchestrator.session import Sessions
 from tether_orchestrator.store_health import StoreHealth
 
 _SEED_BITS = 64
-_NOWHERE = Position()
 _MAY_STAY = frozenset({Cause.WORKER_LOST, Cause.FAILED})  # both count as poison, so this ends soon
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a gateway asks.
-
-    Attributes:
-        header: the request without its input; it is filled in.
-        driver: the gateway and its session.
-        after_epoch: attempt that it knows of; 0 for a new job.
-        cause: why it asks for another one.
-        position: what it has accepted of the answer.
-        race: whether the other attempt runs beside the one it knows of.
-        fingerprint: of the engine that made what it accepted, or empty.
-        error: reason and message of the attempt that ended.
-        trace_id: 32 hex digits, or empty.
-    """
-
-    header: Header
-    driver: Driver
-    after_epoch: int
-    cause: Cause = Cause.NEW
-    position: Position = _NOWHERE
-    race: bool = False
-    fingerprint: bytes = b""
-    error: str = ""
-    trace_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The caller drives this attempt.
-
-    Attributes:
-        permit: what the ticket permits.
-        ticket: serialized Ticket.
-        decision: what policy says of it.
-        engine: what runs there.
-        relay: orchestrator that passes the chunks on, or None.
-        without_store: whether it runs from leased quota while the store is gone.
-    """
-
-    permit: Permit
-    ticket: bytes
-    decision: Decision
-    engine: Engine = UNKNOWN
-    relay: Worker | None = None
-    without_store: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """The caller reads along.
-
-    Attributes:
-        row: the job.
-        relay: orchestrator that passes the chunks on, or None.
-    """
-
-    row: JobRow
-    relay: Worker | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The job has ended.
-
-    Attributes:
-        row: the job.
-        retain: whether the caller should deposit the request.
-    """
-
-    row: JobRow
-    retain: bool = False
-
-
-Placement = Run | Join | End
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +67,7 @@ class Around:
         quotas: what tenants may spend.
         offline: jobs that run without the store.
         health: whether the store is there.
-        failed: hears of attempts that ended by their worker's fault.
+        failed: hears of attempts that ended by their worker's fault, and whether the worker was lost.
         buried: hears of jobs that have just died.
         me: this orchestrator, as a relay.
     """
@@ -163,7 +83,7 @@ class Around:
     quotas: Quotas
     offline: Offline
     health: StoreHealth
-    failed: Callable[[JobRow], None]
+    failed: Callable[[JobRow, bool], None]
     buried: Callable[[bytes], None]
     me: Callable[[], Worker]
 
@@ -341,7 +261,7 @@ class Reservations:
     async def _next(self, ask: Ask, row: JobRow, cause: Cause) -> Placement:
         """Another attempt in place of the newest, unless the job is what ends them."""
         if cause in (Cause.FAILED, Cause.WORKER_LOST):
-            self._around.failed(row)
+            self._around.failed(row, cause is Cause.WORKER_LOST)
         points = row.poison + poison.is_point(cause, row.position, ask.position)
         fate = poison.fate(points, row.attempts, alone=row.alone)
         if fate in (Fate.RUN, Fate.ALONE):

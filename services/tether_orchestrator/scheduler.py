@@ -134,9 +134,11 @@ class Scheduler:
         """The job did not come about on the worker."""
         self._fleet.unplaced(worker.node)
 
-    def ended(self, model: str, worker: str, *, failed: bool, s_per_token: float) -> BreakerHint | None:
+    def ended(
+        self, model: str, worker: str, *, failed: bool, s_per_token: float, lost: bool = False
+    ) -> BreakerHint | None:
         """A job, or an attempt, ended on a worker; returns what to tell gateways where that changed a breaker."""
-        return self._standings.ended(model, worker, failed=failed, s_per_token=s_per_token)
+        return self._standings.ended(model, worker, failed=failed, s_per_token=s_per_token, lost=lost)
 
     def breakers(self) -> list[Breaker]:
         """Breakers that have seen anything, and workers that are ejected."""

@@ -136,9 +136,10 @@ class Settlement:
             if past.epoch == row.raced_epoch:
                 self._workers.tell(past.worker.node, row.subject.job, past.epoch, row.state)
 
-    def attempt_failed(self, row: JobRow) -> None:
-        """An attempt ended by its worker's fault: breakers see it, and the job goes on elsewhere."""
-        changed = self._scheduler.ended(row.subject.model, row.worker.node, failed=True, s_per_token=0.0)
+    def attempt_failed(self, row: JobRow, lost: bool) -> None:  # noqa: FBT001 - what `Around.failed` is called with
+        """An attempt ended by its worker's fault, or with the worker: the job goes on elsewhere."""
+        model, worker = row.subject.model, row.worker.node
+        changed = self._scheduler.ended(model, worker, failed=True, s_per_token=0.0, lost=lost)
         if changed is not None:
             self._sessions.breaker(changed)
 

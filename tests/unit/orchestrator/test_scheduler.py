@@ -211,6 +211,17 @@ def test_breaker_opens_and_is_told_and_shown() -> None:
     assert world.scheduler.ended("demo", C, failed=True, s_per_token=0.0) is None
 
 
+def test_worker_that_is_lost_with_all_its_jobs_opens_no_breaker() -> None:
+    world = World()
+    world.worker(A, 9, slots=9)
+    world.worker(B, 9, slots=9)
+    world.scheduler.ended("demo", B, failed=False, s_per_token=0.01)
+    hints = [world.scheduler.ended("demo", A, failed=True, s_per_token=0.0, lost=True) for _ in range(32)]
+    assert set(hints) == {None}
+    assert [one.state for one in world.scheduler.breakers()] == ["closed", "ejected"]
+    assert world.choose().node == B
+
+
 def test_explain_tells_policy_targets_path_and_queue() -> None:
     rule = PolicyRule(name="cheap", degrade=[DegradeTarget(model_id="small", max_tokens=4)], path=Infer.PATH_RELAY)
     world = World(rule, waiting=7)
