@@ -20,7 +20,7 @@ from tether.v1.placement_pb2 import (
 )
 from tether.v1.policy_pb2 import Retain
 from tether_orchestrator.job_message import job_message
-from tether_orchestrator.reservation import Ask, Join, Placement, Run
+from tether_orchestrator.placement import Ask, Join, Placement, Run
 from tether_orchestrator.session import SESSION_BYTES
 from tether_orchestrator.settlement import Pended
 
