@@ -43,11 +43,13 @@ class Lost:
         cause: told to the orchestrator.
         error: how it ended.
         reattach: whether only its link is known to have broken, so that its worker is worth another dial.
+        reached: whether its worker heard of it; one that could not be dialled refused nothing, and killed nobody.
     """
 
     cause: Cause.ValueType
     error: TetherError
     reattach: bool = False
+    reached: bool = True
 
     @property
     def label(self) -> str:

@@ -27,6 +27,7 @@ from tether_gateway.launcher import Launcher
 from tether_gateway.links import WorkerLinks
 from tether_gateway.mover import Asks, Mover
 from tether_gateway.orchestrators import Channels, Orchestrators, Peers
+from tether_gateway.recall import Recall
 from tether_gateway.resume import Finder, Resumes
 from tether_gateway.servicer import InferenceServicer
 from tether_gateway.session import Sessions
@@ -88,11 +89,14 @@ class GatewayCore:
         self.settler = Settler(self.governor, ground.journal, config.commit_timeout_s)
         self.tasks = Tasks()
         endings = Endings(self.splice, self.governor, self.settler, self.links, self.tasks)
+        self.recall = Recall(self.governor, self.settler)
+        endings.unheard = self.recall.unheard
         terms = Terms(ground.identity.node_id, config.window_bytes, config.detach_grace_s)
         asks = Asks(self.governor, Finder(self.governor), self.links)
         mover = Mover(asks, Launcher(self.splice, terms), endings, self.tasks, config)
         self.conductor = Conductor(self.splice, self.links, mover, endings, self.tasks)
-        self.streams = Streams(self.governor, self.splice, self.conductor)
+        self.streams = Streams(self.governor, self.splice, self.conductor, self.recall)
+        self.recall.here = lambda job: self.conductor.get(job) is not None
         resumes = Resumes(self.governor, self.streams, self.conductor, config.timeout_default_s)
         self.servicer = InferenceServicer(self.governor, self.streams, resumes, self.conductor, ground.tracing)
         self.drives = Drives(self.governor, self.conductor, self.splice, self.tasks, config.timeout_default_s)
@@ -129,6 +133,7 @@ class GatewayCore:
         self.governor.draining = True
         await self.sessions.close()
         await self.links.close()
+        await self.recall.close()
         await self.tasks.close()
         await self.settler.close()
         for task in self._tasks:

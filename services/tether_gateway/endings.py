@@ -4,12 +4,15 @@ The table decides that an end has come; the settler brings it into the store; he
 Source: docs/design/streams.md §5.
 """
 
+from collections.abc import Callable
+
 import structlog
 
 from tether.errors import Reason, TetherError
 from tether.link import Kind, outcome_of, to_failure
 from tether.v1 import infer_pb2, link_pb2, placement_pb2
 from tether_gateway import metrics
+from tether_gateway.admission import Admitted
 from tether_gateway.flight import Flight
 from tether_gateway.governor import Governor
 from tether_gateway.links import WorkerLinks
@@ -17,6 +20,7 @@ from tether_gateway.settler import Settled, Settler
 from tether_gateway.splice import Splice, now_ms
 from tether_gateway.tasks import Tasks
 
+Unheard = Callable[[Admitted, BaseException | None, int], None]  # request, how its Place ended, attempt before it
 At = tuple[int, int]  # delivered position: tokens and bytes
 FRAME_BYTES_MAX = 4_096  # of a deposited frame, as placement.proto says
 FRAME_EVERY_S = 1.0  # deposits of broken frames: the first tells it all
@@ -42,6 +46,7 @@ class Endings:
         self._links = links
         self._tasks = tasks
         self._frame_s = -FRAME_EVERY_S
+        self.unheard: Unheard = _ignore
 
     def fail(self, flight: Flight, error: TetherError) -> None:
         """End a job with an error, after what was accepted."""
@@ -115,6 +120,9 @@ class Endings:
         except TetherError as fault:
             _log.warning("job could not be settled", job=flight.job.hex(), reason=fault.reason.name)
             return
+        if settled.outcome == infer_pb2.JOB_STATE_RESERVED:  # a newer attempt runs, which was perhaps placed unheard
+            self.unheard(flight.admitted, None, request.epoch)
+            return
         self._told(flight, request.epoch, settled)
 
     def _told(self, flight: Flight, epoch: int, settled: Settled) -> None:
@@ -130,6 +138,10 @@ class Endings:
             await self._governor.deposit(request)
         except TetherError as fault:
             _log.warning("nobody took a deposit", job=request.job_id.hex(), reason=fault.reason.name)
+
+
+def _ignore(_admitted: Admitted, _error: BaseException | None, _after_epoch: int) -> None:
+    return
 
 
 def meaning(row: infer_pb2.Job) -> TetherError:

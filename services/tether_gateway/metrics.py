@@ -21,6 +21,7 @@ REATTACHED = Counter("tether_gateway_reattached_total", "Attempts taken up again
 RESUMED = Counter("tether_gateway_resumed_total", "Resume calls, by what they read", ["way"])
 HEDGED = Counter("tether_gateway_hedged_total", "First chunks that were raced, by who came first", ["winner"])
 DEPOSITED = Counter("tether_gateway_deposited_total", "Dead letters handed over, by what they hold", ["what"])
+RECALLED = Counter("tether_gateway_recalled_total", "Jobs given up whose placement was never acknowledged")
 STREAMS = Gauge("tether_gateway_streams", "Infer calls that run")
 JOBS = Gauge("tether_gateway_jobs", "Jobs in the stream table")
 WAITING_BYTES = Gauge("tether_gateway_waiting_bytes", "Bytes that wait for clients")

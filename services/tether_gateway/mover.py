@@ -116,6 +116,7 @@ class Mover:
                 lost = _pending(flight)
             while lost is not None:
                 metrics.MOVED.labels(lost.label).inc()
+                _log.info("attempt is over", job=flight.job.hex(), epoch=flight.epoch, cause=lost.label, why=lost.text)
                 lost = await self._next(flight, lost)
             metrics.MOVE_SECONDS.observe(time.monotonic() - began_s)
         except TetherError as error:
@@ -142,7 +143,7 @@ class Mover:
             end = await self._dialled(placed, DIAL_S)
         except TetherError as error:
             lost = TetherError(Reason.WORKER_LOST, f"The worker could not be reached: {error.message}")
-            return Lost(placement_pb2.PLACE_CAUSE_WORKER_LOST, lost)
+            return Lost(placement_pb2.PLACE_CAUSE_REFUSED, lost, reached=False)
         self._launcher.launch(flight, end.number)
         self.hedge(flight)
         return _pending(flight)
@@ -175,7 +176,7 @@ class Mover:
         accepted = self._launcher.accepted(flight.job)
         if flight.attempts >= ATTEMPTS_MAX:
             raise lost.error
-        refused = lost.cause == placement_pb2.PLACE_CAUSE_REFUSED and accepted == POSITION_NONE
+        refused = lost.reached and lost.cause == placement_pb2.PLACE_CAUSE_REFUSED and accepted == POSITION_NONE
         if refused:
             flight.refusals += 1
             if flight.refusals >= self._config.attempts_max:
@@ -204,7 +205,11 @@ class Mover:
             raise
 
     def _too_late(self, flight: Flight, done: "asyncio.Task[placement_pb2.PlaceResponse]") -> None:
-        if not done.cancelled() and done.exception() is None and done.result().HasField("placed"):
+        if done.cancelled():
+            return
+        if (error := done.exception()) is not None:
+            self._endings.unheard(flight.admitted, error, flight.newest)
+        elif done.result().HasField("placed"):
             flight.newest = done.result().placed.epoch
             self._endings.give_up(flight, flight.newest, POSITION_NONE, None)
 

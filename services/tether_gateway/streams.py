@@ -19,6 +19,7 @@ from tether_gateway.cursor import Cursor, parse
 from tether_gateway.flight import Flight
 from tether_gateway.governor import NEW, Governor
 from tether_gateway.reader import Reader
+from tether_gateway.recall import Recall
 from tether_gateway.splice import Splice, now_ms
 
 
@@ -35,7 +36,8 @@ class Sink(Protocol):
 class Streams:
     """Infer calls of one gateway."""
 
-    def __init__(self, governor: Governor, splice: Splice, conductor: Conductor) -> None:
+    def __init__(self, governor: Governor, splice: Splice, conductor: Conductor, recall: Recall) -> None:
+        self._recall = recall
         self._governor = governor
         self._splice = splice
         self._conductor = conductor
@@ -49,11 +51,13 @@ class Streams:
         began_ms = now_ms()
         flight = self.here(admitted)
         if flight is None:
-            response = await self.place(admitted, traceparent)
-            if response.WhichOneof("outcome") == "ended":
+            with self._recall.placing(admitted):
+                response = await self.place(admitted, traceparent)
+                if response.WhichOneof("outcome") != "ended":
+                    flight = await self.board(admitted, response, sink, traceparent)
+            if flight is None:
                 await self.replay(response.ended, sink)
                 return
-            flight = await self.board(admitted, response, sink, traceparent)
         else:
             await sink.begin(names_of(admitted, flight.job))
         await self.read(flight, admitted, sink, began_ms)
@@ -89,6 +93,9 @@ class Streams:
         except TimeoutError as fault:
             task.add_done_callback(lambda done: self._too_late(admitted, done))
             raise TetherError(Reason.DEADLINE, "The deadline passed before the job was placed.") from fault
+        except TetherError as error:
+            self._recall.unheard(admitted, error)
+            raise
 
     async def replay(self, ended: placement_pb2.Ended, sink: Sink, place: Place | None = None) -> None:
         """Write the kept answer of a job that has ended, from where its reader stands."""
@@ -121,7 +128,11 @@ class Streams:
         raise from_failure(failure)
 
     def _too_late(self, admitted: Admitted, done: "asyncio.Task[placement_pb2.PlaceResponse]") -> None:
-        if not done.cancelled() and done.exception() is None:
+        if done.cancelled():
+            return
+        if (error := done.exception()) is not None:
+            self._recall.unheard(admitted, error)
+        else:
             self._conductor.orphaned(admitted, done.result())
 
 

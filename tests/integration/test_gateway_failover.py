@@ -10,10 +10,12 @@ import pytest
 from tether.cli.operator import connect
 from tether.cli.region import demo_folder
 from tether.client.aio import Client
+from tether.client.result import Answer
 from tether.errors import Reason, TetherError
 from tether.testing.processes import ProcessRegion
-from tether.v1.infer_pb2 import JobState
-from tether.v1.registry_pb2 import CreateKeyRequest, CreateTenantRequest
+from tether.v1.infer_pb2 import Infer, JobState
+from tether.v1.policy_pb2 import Policy, PolicyRule
+from tether.v1.registry_pb2 import CreateKeyRequest, CreateTenantRequest, SetPolicyRequest
 
 MODEL = "tether-demo"
 PACED = {"engine": "simulated", "slots": 4, "simulated_token_ms": 10}
@@ -99,3 +101,52 @@ async def test_second_gateway_reads_along_and_cancels(region: tuple[ProcessRegio
         job = await other.cancel(correlation_id="stopped")
         assert JobState.Name(job.state) == "JOB_STATE_CANCELLED"
         assert await drain(reader) is Reason.JOB_CANCELLED
+
+
+async def test_killed_worker_costs_readers_at_both_gateways_nothing(region: tuple[ProcessRegion, Client]) -> None:
+    running, client = region
+    second = running.start("gateway-2", {"listen": "127.0.0.1:0"})
+    key = (running.folder / "key").read_text()
+    async with Client(second.endpoints["gateway"], key) as other:
+        await answered(other)
+        whole = await client.infer("x", model=MODEL, max_tokens=200, seed=5)
+        names = [f"both-{number}" for number in range(4)]
+        streams = [client.stream("x", model=MODEL, max_tokens=200, seed=5, correlation_id=name) for name in names]
+        readers = [aiter(stream) for stream in streams]
+        for reader in readers:
+            await anext(reader)
+        along = [other.stream("x", model=MODEL, max_tokens=200, seed=5, correlation_id=name) for name in names]
+        readers += [aiter(stream) for stream in along]
+        for reader in readers[4:]:
+            await anext(reader)
+        running.running["worker-1"].kill()
+        assert await asyncio.gather(*(drain(reader) for reader in readers)) == [None] * 8
+        answers = [await stream.answer() for stream in (*streams, *along)]
+        assert [answer.text for answer in answers] == [whole.text] * 8
+        assert [stream.resumes for stream in (*streams, *along)] == [0] * 8
+
+
+async def test_killed_worker_costs_nothing_on_the_relayed_path(region: tuple[ProcessRegion, Client]) -> None:
+    running, client = region
+    whole = await client.infer("x", model=MODEL, max_tokens=200, seed=5)
+    rule = PolicyRule(name="through-the-middle", path=Infer.PATH_RELAY)
+    async with connect(running.folder, [running.bootstrap], running.region) as operator:
+        access = await operator.access()
+        await access.SetPolicy(SetPolicyRequest(policy=Policy(tenant_id="test", rules=[rule])))
+    async with asyncio.timeout(LIMIT_S):
+        while path_of(await client.infer("x", model=MODEL, max_tokens=3)) != Infer.PATH_RELAY:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    streams = [client.stream("x", model=MODEL, max_tokens=200, seed=5) for _ in range(4)]
+    readers = [aiter(stream) for stream in streams]
+    for reader in readers:
+        await anext(reader)
+    running.running["worker-1"].kill()
+    assert await asyncio.gather(*(drain(reader) for reader in readers)) == [None] * 4
+    answers = [await stream.answer() for stream in streams]
+    assert [answer.text for answer in answers] == [whole.text] * 4
+    assert {path_of(answer) for answer in answers} == {Infer.PATH_RELAY}
+
+
+def path_of(answer: Answer) -> int:
+    """Way of the chunks, as the worker signed it."""
+    return Infer.ReceiptBody.FromString(answer.receipt.body).path

@@ -1,0 +1,144 @@
+"""Recall: jobs that may have been placed though nobody heard of it are looked for, and given up.
+
+A reservation can be written and its acknowledgement lost. Its client is refused then, and the row would stand until its
+deadline, with this gateway as a driver that does not know of it. Placing is idempotent: the same session gets the same
+attempt once more, and that can be given up.
+Source: docs/design/streams.md §3; the two generals' problem (Gray, 1978).
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from tether.errors import Reason, TetherError
+from tether.placement.budget import backoff_s
+from tether.v1 import infer_pb2, placement_pb2
+from tether_gateway import metrics
+from tether_gateway.admission import Admitted
+from tether_gateway.governor import Again, Governor
+from tether_gateway.settler import Settler
+from tether_gateway.tasks import Tasks
+
+RECALLS_MAX = 1_024  # at a time, a look-up every two seconds each; one more waits for the deadline of its job
+UNSEEN_S = 5.0  # a write that was under way when its caller gave up is in the store by then, or never
+WAIT_MAX_S = 2.0  # between two looks
+LOOKS_MAX = 64  # two minutes of a store that is gone; the deadline of the row does the rest
+
+# What a Place may come to though its row was written.
+MAYBE = frozenset({Reason.STORE_UNAVAILABLE, Reason.UNREACHABLE, Reason.NO_ORCHESTRATOR, Reason.DEADLINE})
+
+Key = tuple[str, str, str]
+_log = structlog.get_logger("tether.gateway")
+
+
+class Recall:
+    """Gives up what was placed unheard.
+
+    Args:
+        governor: looks up and places.
+        settler: writes ends.
+        chance: uniform in [0, 1).
+    """
+
+    def __init__(self, governor: Governor, settler: Settler, *, chance: Callable[[], float] = random.random) -> None:
+        self._governor = governor
+        self._settler = settler
+        self._tasks = Tasks()
+        self._chance = chance
+        self._placing: Counter[Key] = Counter()
+        self._looking: set[Key] = set()
+        self.here: Callable[[bytes], bool] = lambda _: False
+
+    def __len__(self) -> int:
+        return len(self._looking)
+
+    @contextmanager
+    def placing(self, admitted: Admitted) -> Iterator[None]:
+        """Around everything from a Place to the flight that comes of it: nothing is given up meanwhile."""
+        key = _key(admitted)
+        self._placing[key] += 1
+        try:
+            yield
+        finally:
+            self._placing[key] -= 1
+            if not self._placing[key]:
+                del self._placing[key]
+
+    def unheard(self, admitted: Admitted, error: BaseException | None, after_epoch: int = 0) -> None:
+        """A Place came to an error, or to none that was heard: look for what it may have written."""
+        if error is None or (isinstance(error, TetherError) and error.reason in MAYBE):
+            self.look(admitted, after_epoch)
+
+    def look(self, admitted: Admitted, after_epoch: int = 0) -> None:
+        """Look for an attempt after `after_epoch` that this gateway drives and knows nothing of, and give it up."""
+        key = _key(admitted)
+        if key in self._looking or len(self._looking) >= RECALLS_MAX or not admitted.raw:
+            return
+        self._looking.add(key)
+        self._tasks.spawn(self._look(admitted, after_epoch, key))
+
+    async def close(self) -> None:
+        """Stop looking: a session that has left is looked after by the orchestrators."""
+        await self._tasks.close()
+
+    async def _look(self, admitted: Admitted, after_epoch: int, key: Key) -> None:
+        until_s = time.monotonic() + UNSEEN_S
+        try:
+            for look in range(LOOKS_MAX):
+                await asyncio.sleep(0.05 + backoff_s(look, self._chance(), base_s=0.25, cap_s=WAIT_MAX_S))
+                if await self._over(admitted, after_epoch, time.monotonic() > until_s):
+                    return
+        finally:
+            self._looking.discard(key)
+
+    async def _over(self, admitted: Admitted, after_epoch: int, late: bool) -> bool:
+        """Look once; returns whether there is nothing left to look for."""
+        if self._busy(admitted):
+            return False
+        try:
+            if not await self._stands(admitted, after_epoch):
+                return late
+            response = await self._governor.place(admitted, Again(after_epoch))
+        except TetherError as error:
+            return error.reason not in MAYBE or error.reason is Reason.DEADLINE
+        if response.WhichOneof("outcome") != "placed":
+            return True
+        if self._busy(admitted) or self.here(response.job_id):
+            return False
+        await self._give_up(response)
+        return True
+
+    def _busy(self, admitted: Admitted) -> bool:
+        return _key(admitted) in self._placing
+
+    async def _stands(self, admitted: Admitted, after_epoch: int) -> bool:
+        """Whether the job runs, in an attempt that is newer than the one that is known."""
+        header = admitted.header
+        named = infer_pb2.GetJobRequest(correlation_id=header.correlation_id, retry_token=header.retry_token)
+        try:
+            job = await self._governor.lookup(admitted.tenant, named)
+        except TetherError as error:
+            if error.reason is Reason.JOB_UNKNOWN:
+                return False
+            raise
+        known = self.here(bytes.fromhex(job.name))
+        return job.state == infer_pb2.JOB_STATE_RESERVED and job.epoch > after_epoch and not known
+
+    async def _give_up(self, response: placement_pb2.PlaceResponse) -> None:
+        request = placement_pb2.CompleteRequest(
+            job_id=response.job_id, epoch=response.placed.epoch, outcome=infer_pb2.JOB_STATE_ABANDONED
+        )
+        metrics.RECALLED.inc()
+        try:
+            await self._settler.give_up(request)
+        except TetherError as fault:
+            _log.warning("unheard job could not be given up", job=response.job_id.hex(), reason=fault.reason.name)
+
+
+def _key(admitted: Admitted) -> Key:
+    return (admitted.tenant, admitted.correlation_id, admitted.header.retry_token)
