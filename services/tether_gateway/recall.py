@@ -58,9 +58,8 @@ class Recall:
         return len(self._looking)
 
     @contextmanager
-    def placing(self, admitted: Admitted) -> Iterator[None]:
-        """Around everything from a Place to the flight that comes of it: nothing is given up meanwhile."""
-        key = _key(admitted)
+    def placing(self, key: Key) -> Iterator[None]:
+        """Around all from a Place to the flight that comes of it, by tenant, correlation id and retry token."""
         self._placing[key] += 1
         try:
             yield
@@ -76,7 +75,7 @@ class Recall:
 
     def look(self, admitted: Admitted, after_epoch: int = 0) -> None:
         """Look for an attempt after `after_epoch` that this gateway drives and knows nothing of, and give it up."""
-        key = _key(admitted)
+        key = key_of(admitted)
         if key in self._looking or len(self._looking) >= RECALLS_MAX or not admitted.raw:
             return
         self._looking.add(key)
@@ -91,12 +90,12 @@ class Recall:
         try:
             for look in range(LOOKS_MAX):
                 await asyncio.sleep(0.05 + backoff_s(look, self._chance(), base_s=0.25, cap_s=WAIT_MAX_S))
-                if await self._over(admitted, after_epoch, time.monotonic() > until_s):
+                if await self._over(admitted, after_epoch, late=time.monotonic() > until_s):
                     return
         finally:
             self._looking.discard(key)
 
-    async def _over(self, admitted: Admitted, after_epoch: int, late: bool) -> bool:
+    async def _over(self, admitted: Admitted, after_epoch: int, *, late: bool) -> bool:
         """Look once; returns whether there is nothing left to look for."""
         if self._busy(admitted):
             return False
@@ -104,6 +103,8 @@ class Recall:
             if not await self._stands(admitted, after_epoch):
                 return late
             response = await self._governor.place(admitted, Again(after_epoch))
+            if after_epoch and response.HasField("joined"):  # it may have been abandoned, and begun anew
+                response = await self._governor.place(admitted, Again())
         except TetherError as error:
             return error.reason not in MAYBE or error.reason is Reason.DEADLINE
         if response.WhichOneof("outcome") != "placed":
@@ -114,7 +115,7 @@ class Recall:
         return True
 
     def _busy(self, admitted: Admitted) -> bool:
-        return _key(admitted) in self._placing
+        return key_of(admitted) in self._placing
 
     async def _stands(self, admitted: Admitted, after_epoch: int) -> bool:
         """Whether the job runs, in an attempt that is newer than the one that is known."""
@@ -140,5 +141,6 @@ class Recall:
             _log.warning("unheard job could not be given up", job=response.job_id.hex(), reason=fault.reason.name)
 
 
-def _key(admitted: Admitted) -> Key:
+def key_of(admitted: Admitted) -> Key:
+    """Tenant and names of a request."""
     return (admitted.tenant, admitted.correlation_id, admitted.header.retry_token)

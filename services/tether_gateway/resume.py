@@ -72,13 +72,15 @@ class Resumes:
             await self._streams.read(flight, flight.admitted, sink, began_ms, resume.cursor)
             return
         found = await self._governor.find(resume.tenant, name_of(resume.request, resume.cursor))
-        response, admitted = await self._found(resume, found, traceparent)
-        if response.WhichOneof("outcome") == "ended":
+        with self._streams.recall.placing((resume.tenant, found.job.correlation_id, found.job.retry_token)):
+            response, admitted = await self._found(resume, found, traceparent)
+            if response.WhichOneof("outcome") != "ended":
+                flight = await self._streams.board(admitted, response, sink, traceparent)
+        if flight is None:
             metrics.RESUMED.labels("kept").inc()
             await self._streams.replay(response.ended, sink, Place(resume.cursor))
             return
         metrics.RESUMED.labels("again" if response.HasField("placed") else "elsewhere").inc()
-        flight = await self._streams.board(admitted, response, sink, traceparent)
         await self._streams.read(flight, admitted, sink, began_ms, resume.cursor)
 
     def _here(self, resume: "_Resume") -> Flight | None:

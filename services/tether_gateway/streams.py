@@ -19,7 +19,7 @@ from tether_gateway.cursor import Cursor, parse
 from tether_gateway.flight import Flight
 from tether_gateway.governor import NEW, Governor
 from tether_gateway.reader import Reader
-from tether_gateway.recall import Recall
+from tether_gateway.recall import Recall, key_of
 from tether_gateway.splice import Splice, now_ms
 
 
@@ -37,7 +37,7 @@ class Streams:
     """Infer calls of one gateway."""
 
     def __init__(self, governor: Governor, splice: Splice, conductor: Conductor, recall: Recall) -> None:
-        self._recall = recall
+        self.recall = recall
         self._governor = governor
         self._splice = splice
         self._conductor = conductor
@@ -51,7 +51,7 @@ class Streams:
         began_ms = now_ms()
         flight = self.here(admitted)
         if flight is None:
-            with self._recall.placing(admitted):
+            with self.recall.placing(key_of(admitted)):
                 response = await self.place(admitted, traceparent)
                 if response.WhichOneof("outcome") != "ended":
                     flight = await self.board(admitted, response, sink, traceparent)
@@ -94,7 +94,7 @@ class Streams:
             task.add_done_callback(lambda done: self._too_late(admitted, done))
             raise TetherError(Reason.DEADLINE, "The deadline passed before the job was placed.") from fault
         except TetherError as error:
-            self._recall.unheard(admitted, error)
+            self.recall.unheard(admitted, error)
             raise
 
     async def replay(self, ended: placement_pb2.Ended, sink: Sink, place: Place | None = None) -> None:
@@ -131,7 +131,7 @@ class Streams:
         if done.cancelled():
             return
         if (error := done.exception()) is not None:
-            self._recall.unheard(admitted, error)
+            self.recall.unheard(admitted, error)
         else:
             self._conductor.orphaned(admitted, done.result())
 
