@@ -69,6 +69,16 @@ async def test_lost_worker_is_followed_from_the_accepted_prefix(world: Any) -> N
     assert [chunk.epoch for chunk in world.got] == [1, 2, 2]
 
 
+async def test_workers_that_cannot_be_dialled_are_no_poison_and_no_refusals(world: Any) -> None:
+    names = [f"w{number}" for number in range(1, 6)]
+    world.links.down.update(names[:4])
+    world.governor.script = [placed(number, names[number - 1]) for number in range(2, 6)]
+    flight = await world.enter(placed(1, "w1"))
+    await moved(world, flight, 5)
+    assert {asked.cause for asked in world.governor.asked} == {placement_pb2.PLACE_CAUSE_REFUSED}
+    assert flight.refusals == 0
+
+
 async def test_broken_link_is_taken_up_again_without_another_attempt(world: Any) -> None:
     flight = await world.enter(placed(1, "w1"))
     world.say(flight, "hel")
