@@ -110,7 +110,7 @@ class Catalogue:
         return self._index.model(model_id, version)
 
     def policies(self) -> Policies:
-        """Policies that hold, ready to be evaluated; the same object until the next snapshot."""
+        """Policies that hold, ready to be evaluated; the same object until one of them changes."""
         return self._index.policies
 
     def price(self, model_id: str) -> Price | None:
@@ -135,7 +135,7 @@ class Catalogue:
         self._heard_at_s = now_s
         if fresh.revision <= self.revision:
             return False
-        self._index = index.build(fresh)
+        self._index = index.build(fresh, self._index)
         for listener in tuple(self._listeners):
             listener()
         return True

@@ -127,3 +127,16 @@ def test_catalogue_tells_policies_and_prices():
     assert price is not None
     assert (price.version, price.input_micros) == (3, 7)
     assert catalogue.price("n") is None
+
+
+def test_catalogue_keeps_its_policies_until_one_changes():
+    one, other = (Policy(rules=[PolicyRule(name="r", weight=weight)]) for weight in (1, 2))
+    catalogue = catalogue_of(policies=[one])
+    before = catalogue.policies()
+    catalogue.apply(snapshot_of(2, prices=[Price(model_id="m", version=1)], policies=[one]), 0.0)
+    assert catalogue.policies() is before
+    catalogue.apply(snapshot_of(3, policies=[other]), 0.0)
+    assert evaluate(catalogue.policies(), Subject("t", "m")).weight == 2
+    catalogue.apply(snapshot_of(4), 0.0)
+    assert evaluate(catalogue.policies(), Subject("t", "m")).weight == 1
+    assert catalogue.price("m") is None
