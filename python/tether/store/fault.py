@@ -21,6 +21,7 @@ _WORDS: Mapping[int, str] = {
     sqlite3.SQLITE_INTERRUPT: "The read took too long",
     sqlite3.SQLITE_PERM: "The store may not be opened: check the rights on its file",
 }
+_STRANGE = "unsupported file format"  # of a damaged header, which SQLite takes for a newer version's
 _PRIMARY_MASK = 0xFF  # extended result codes keep the primary one in the low byte
 
 
@@ -51,5 +52,7 @@ def unavailable(error: sqlite3.Error) -> TetherError:
 
 
 def _code(error: sqlite3.Error) -> int:
+    if str(error) == _STRANGE:
+        return sqlite3.SQLITE_NOTADB
     code: int = getattr(error, "sqlite_errorcode", None) or 0
     return code & _PRIMARY_MASK

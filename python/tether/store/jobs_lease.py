@@ -16,8 +16,9 @@ from tether.store.jobs_quota import Imported, Lease, Leased
 from tether.store.jobs_row import imported_row, to_row
 from tether.store.jobs_table import IMPORTED_JOB, JOBS, LEASES, OUTCOMES
 from tether.store.jobs_type import JobRow, Refused, Settled
-from tether.store.step import Fetch, Find, Insert, Program
+from tether.store.step import Fetch, Find, Insert, Mutex, Program
 
+_MUTEX = 3  # an id is one lease, whoever names it
 _OPEN = (
     f"SELECT {', '.join(LEASES.columns)} FROM leases WHERE open = 1 AND ($1 = '' OR node = $1) "  # noqa: S608
     "ORDER BY until_ms LIMIT $2"
@@ -27,6 +28,7 @@ _OVER = "SELECT lease FROM leases WHERE open = 1 AND until_ms < $1 ORDER BY unti
 
 def lease(batch: Sequence[Lease]) -> Program[list[Leased | Refused]]:
     """Hold slices; see `JobStore.lease_quota`."""
+    yield Mutex(_MUTEX)
     books = yield from open_books([asked.tenant for asked in batch])
     found = yield Find(LEASES, "lease", list({asked.lease for asked in batch}))
     rows: dict[bytes, tuple[Any, ...]] = {row[0]: tuple(row) for row in found}
