@@ -111,8 +111,20 @@ class Endings:
         except TetherError as error:
             self.fail(flight, error)
             return
+        if settled.elsewhere(request):
+            await self._elsewhere(flight)
+            return
         self._splice.act(self._table.committed(flight.job, epoch, settled.outcome, settled.settlement, now_ms()))
         self._told(flight, epoch, settled)
+
+    async def _elsewhere(self, flight: Flight) -> None:
+        """Another attempt's answer is the job's: readers get that one's end."""
+        try:
+            found = await self._governor.find(flight.admitted.tenant, infer_pb2.GetJobRequest(job_id=flight.job.hex()))
+        except TetherError as error:
+            self.fail(flight, error)
+            return
+        self.over(flight, placement_pb2.Ended(job=found.job, model_digest=found.model_digest))
 
     async def _give_up(self, flight: Flight, request: placement_pb2.CompleteRequest) -> None:
         try:

@@ -55,10 +55,18 @@ class Settled:
     Attributes:
         outcome: the one that holds.
         settlement: whether it stands in the store.
+        receipt: body of the receipt that was written; empty where that is not known.
     """
 
     outcome: infer_pb2.JobState.ValueType
     settlement: infer_pb2.Infer.Settlement.ValueType
+    receipt: bytes = b""
+
+    def elsewhere(self, request: Request) -> bool:
+        """Whether the job is done by another answer's end than the one that was asked to be written."""
+        if self.outcome != infer_pb2.JOB_STATE_DONE:
+            return False
+        return request.outcome != self.outcome or self.receipt not in (b"", request.receipt.body)
 
 
 class Settler:
@@ -254,7 +262,8 @@ async def _outcome(trying: "asyncio.Task[Response]") -> Response:
 
 
 def _settled(response: Response) -> Settled:
-    return Settled(response.outcome, response.settlement or infer_pb2.Infer.SETTLEMENT_COMMITTED)
+    settlement = response.settlement or infer_pb2.Infer.SETTLEMENT_COMMITTED
+    return Settled(response.outcome, settlement, response.job.receipt.body)
 
 
 def _label(outcome: infer_pb2.JobState.ValueType) -> str:
