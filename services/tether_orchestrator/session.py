@@ -91,7 +91,7 @@ class Sessions:
         self._store = store
         self._demands = demands
         self._store_ok = store_ok
-        self._down = False
+        self._down = self._renewing = False
         self._leases = leases
         self._lease_s = lease_s
         self._now_s = now_s
@@ -153,7 +153,21 @@ class Sessions:
         await self._store.leave(session)
 
     async def renew(self) -> None:
-        """Write the beats of the last second, and learn those of other orchestrators."""
+        """Write the beats of the last second, and learn those of other orchestrators; one round at a time."""
+        if self._renewing:
+            return
+        self._renewing = True
+        try:
+            await self._renew()
+        finally:
+            self._renewing = False
+
+    async def probe(self) -> None:
+        """Try the store while it is gone: the first beats that are written show that it is back."""
+        if self._down or not self._store_ok():
+            await self.renew()
+
+    async def _renew(self) -> None:
         dirty, self._dirty = self._dirty, {}
         try:
             await self._store.renew(list(dirty.values()))  # an empty one too: it shows whether the store is there

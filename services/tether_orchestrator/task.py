@@ -51,17 +51,25 @@ class Tasks:
 
 
 async def every(period_s: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work` again and again; a round that fails is logged, counted and followed by the next.
+    """Do `work` again and again; a round that fails is counted and followed by the next.
+
+    Of rounds that fail in a row the 1st, 2nd, 4th, … is logged, so that a long outage does not fill the log.
 
     Args:
         period_s: pause between rounds.
         name: of the task, in log and metric.
         work: one round.
     """
+    failures = 0
     while True:
         await asyncio.sleep(period_s)
         try:
             await work()
         except TetherError as error:
+            failures += 1
             UPKEEP_FAILED.labels(name).inc()
-            _log.warning("upkeep_failed", task=name, reason=error.reason.name, error=error.message)
+            if failures.bit_count() == 1:
+                reason, words = error.reason.name, error.message
+                _log.warning("upkeep_failed", task=name, reason=reason, error=words, in_a_row=failures)
+        else:
+            failures = 0

@@ -15,6 +15,7 @@ from tether_orchestrator.waiting import Waiting
 
 _TICK_S = 0.2  # a silent worker is suspect at most so much later than after its second
 _RENEW_S = 1.0  # a fifth of the lease
+_PROBE_S = 0.25  # while the store is gone: what waits for it waits so much longer at most
 _ORPHAN_S = 1.0  # holds of the dead stand a lease anyhow
 _WAITING_S = 0.5  # a client that waits for an end to be committed sees it soon after the store is back
 _COUNT_S = 2.0  # gauges are scraped every 15 s
@@ -61,6 +62,7 @@ class Upkeep:
         rounds = (
             (_TICK_S, "tick", self._tick),
             (_RENEW_S, "renew", self._sessions.renew),
+            (_PROBE_S, "probe", self._sessions.probe),
             (_ORPHAN_S, "orphan", self._orphans.sweep),
             (_WAITING_S, "waiting", self._waiting.round),
             (_COUNT_S, "count", self._count),

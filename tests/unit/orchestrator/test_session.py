@@ -142,3 +142,48 @@ async def test_beat_of_another_session_on_the_same_stream_is_refused(world: Worl
     with pytest.raises(TetherError) as caught:
         await world.sessions.beat(end, beat(session=b"b" * 16))
     assert caught.value.reason is Reason.INVALID_FIELD
+
+
+async def test_lease_begins_anew_with_the_first_write_after_an_outage(world: World) -> None:
+    end = world.sessions.open(beat(), "g")
+    await world.sessions.beat(end, beat())
+    await world.sessions.renew()
+    world.store.broken = True
+    world.now_s += 60
+    with pytest.raises(TetherError):
+        await world.sessions.renew()
+    world.now_s += 60
+    world.store.broken = False
+    await world.sessions.probe()
+    world.now_s += 4.9
+    assert not world.leases.lapsed(A, world.now_s)
+    world.now_s += 0.2
+    assert world.leases.lapsed(A, world.now_s)
+
+
+async def test_probe_leaves_a_store_that_works_alone(world: World) -> None:
+    end = world.sessions.open(beat(), "g")
+    await world.sessions.beat(end, beat())
+    await world.sessions.probe()
+    assert world.store.rows == {}
+
+
+async def test_beat_tells_shares_and_whether_the_store_is_there(world: World) -> None:
+    end = world.sessions.open(beat(), "g")
+    world.store.broken = True
+    request = beat()
+    request.demands.add(tenant_id="limited", requests=3)
+    await world.sessions.beat(end, request)
+    told = await end.next()
+    assert told is not None
+    assert not told.beat.store_ok
+    assert [(one.tenant_id, one.requests_per_minute) for one in told.beat.shares] == [("limited", 60.0)]
+
+
+async def test_requeued_job_is_driven_by_the_same_gateway_whoever_asks(world: World) -> None:
+    assert world.sessions.anyone(b"j" * 16) is None
+    for session in (A, b"b" * 16, b"c" * 16):
+        world.sessions.open(beat(session=session), "g")
+    chosen = {world.sessions.anyone(bytes([n]) * 16) for n in range(30)}
+    assert len(chosen) == 3
+    assert world.sessions.anyone(b"j" * 16) == world.sessions.anyone(b"j" * 16)
