@@ -150,10 +150,10 @@ class Books:
             steps.append(Delete(OUTCOMES, "job", self._forgotten))
         return Together(steps)
 
-    def write(self) -> Program[None]:
-        """Write all of it."""
+    def write(self, *more: Insert) -> Program[None]:
+        """Write all of it, and these rows."""
         if self.accounts:
-            yield self.steps()
+            yield Together([*more, *self.steps().steps])
 
 
 def open_books(tenants: Iterable[str]) -> Program[Books]:

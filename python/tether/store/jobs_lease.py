@@ -35,9 +35,7 @@ def lease(batch: Sequence[Lease]) -> Program[list[Leased | Refused]]:
     there = set(rows)
     results = [_lease_one(books, rows, asked) for asked in batch]
     new = [row for key, row in rows.items() if key not in there]
-    if new:
-        yield Insert(LEASES, new)
-    yield from books.write()
+    yield from books.write(Insert(LEASES, new))
     return results
 
 
@@ -98,10 +96,7 @@ def import_jobs(batch: Sequence[Imported]) -> Program[list[Settled]]:
             results.append(Settled(there, written=True))
         else:
             results.append(Settled(there, written=False))
-    if new:
-        yield Insert(IMPORTED_JOB, new)
-        yield Insert(OUTCOMES, outcomes)
-    yield from books.write()
+    yield from books.write(Insert(IMPORTED_JOB, new), Insert(OUTCOMES, outcomes))
     return results
 
 

@@ -73,9 +73,7 @@ def reserve(batch: Sequence[Reservation], *, alone: bool) -> Program[list[Reserv
     rows = yield from find(list({asked.subject.job for asked in batch}))
     new = []
     results = [_reserve_one(books, rows, asked, new) for asked in batch]
-    if new:
-        yield Insert(NEW_JOB, new)
-    yield from books.write()
+    yield from books.write(Insert(NEW_JOB, new))
     return results
 
 

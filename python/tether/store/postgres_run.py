@@ -32,9 +32,9 @@ from tether.store.step import (
 T = TypeVar("T")
 Clock = Callable[[], int] | None
 _MUTEX_SPACE = 0x7465  # keeps these advisory locks apart from those of others
-_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+_CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _LOCKED = (
-    f"SELECT {', '.join(ACCOUNTS.columns)} FROM accounts WHERE tenant = ANY($1::text[]) "  # noqa: S608
+    f"SELECT {', '.join(ACCOUNTS.columns)}, {_CLOCK} FROM accounts WHERE tenant = ANY($1::text[]) "  # noqa: S608
     "ORDER BY tenant FOR NO KEY UPDATE"
 )
 _MISSING = (
@@ -116,15 +116,17 @@ async def _together(connection: asyncpg.Connection, step: Together, _clock: Cloc
 
 async def _lock(connection: asyncpg.Connection, step: Lock, clock: Clock) -> tuple[list[Any], int]:
     tenants = list(step.tenants)
-    rows = [tuple(row) for row in await connection.fetch(_LOCKED, tenants)] if tenants else []
+    rows = await connection.fetch(_LOCKED, tenants) if tenants else []
     if len(rows) < len(tenants):
         await connection.execute(_MISSING, tenants)
-        rows = [tuple(row) for row in await connection.fetch(_LOCKED, tenants)]
-    return rows, await _now(connection, step, clock)
+        rows = await connection.fetch(_LOCKED, tenants)
+    if not rows:
+        return [], await _now(connection, step, clock)
+    return [tuple(row)[:-1] for row in rows], max(row[-1] for row in rows) if clock is None else clock()
 
 
 async def _now(connection: asyncpg.Connection, _step: object, clock: Clock) -> int:
-    now_ms: int = clock() if clock is not None else await connection.fetchval(_NOW)
+    now_ms: int = clock() if clock is not None else await connection.fetchval(f"SELECT {_CLOCK}")
     return now_ms
 
 
