@@ -16,7 +16,7 @@ from tether.identity import Identity, Trust
 from tether.identity.signature import SNAPSHOT
 from tether.node.channels import Channels
 from tether.node.region import prepare
-from tether.store.jobs_keep import check
+from tether.store import open_jobs
 from tether.testing.fake_worker import FakeWorker, report_of
 from tether.testing.processes import Process, ProcessRegion
 from tether.v1 import placement_pb2 as pb
@@ -134,7 +134,9 @@ async def test_acknowledged_jobs_survive_kill_9(world: World) -> None:
 
     with contextlib.closing(sqlite3.connect(world.database, isolation_level=None)) as connection:
         states = dict(connection.execute("SELECT job, state FROM jobs").fetchall())
-        assert check(connection) == []
+    store = await open_jobs(world.database)
+    assert not await store.check()
+    await store.close()
     assert len(placed) >= 200
     assert set(placed.values()) <= states.keys()
     assert all(states[placed[number]] == JobState.JOB_STATE_DONE for number in done)
