@@ -111,6 +111,10 @@ class Conductor:
         self._mover.depart(flight)
         return flight
 
+    def over(self, admitted: Admitted, ended: placement_pb2.Ended) -> None:
+        """A job that was asked for has ended already."""
+        self._endings.keep(admitted, ended)
+
     def orphaned(self, admitted: Admitted, response: placement_pb2.PlaceResponse) -> None:
         """A job was placed for a client that is gone: give it up, unless others read it here."""
         if response.WhichOneof("outcome") == "placed" and response.job_id not in self._flights:

@@ -89,12 +89,15 @@ class Endings:
         if state == infer_pb2.JOB_STATE_CANCELLED:
             self._splice.act(self._table.cancel(flight.job, now_ms()))
             return
-        if state == infer_pb2.JOB_STATE_DEAD and ended.retain and flight.admitted.raw:
-            request = placement_pb2.DepositRequest(
-                job_id=flight.job, epoch=ended.job.epoch, request=flight.admitted.raw
-            )
-            self._tasks.spawn(self._deposit(request))
+        self.keep(flight.admitted, ended)
         self.fail(flight, meaning(ended.job))
+
+    def keep(self, admitted: Admitted, ended: placement_pb2.Ended) -> None:
+        """A job has just died: its dead letter gets the request, where policy retains it."""
+        if ended.retain and admitted.raw:
+            job = bytes.fromhex(ended.job.name)
+            request = placement_pb2.DepositRequest(job_id=job, epoch=ended.job.epoch, request=admitted.raw)
+            self._tasks.spawn(self._deposit(request))
 
     def broken(self, peer_id: str, frame: bytes, fault: str, now_s: float) -> None:
         """A worker sent what is no frame, or breaks the rules: a dead letter keeps the first of a second."""
@@ -158,7 +161,7 @@ def _ignore(_admitted: Admitted, _error: BaseException | None, _after_epoch: int
 
 def meaning(row: infer_pb2.Job) -> TetherError:
     """What the outcome of a job means to a reader that has not had its answer."""
-    error = row.error or "no cause was given"
+    error = row.error.rstrip(".") or "no cause was given"
     match row.state:
         case infer_pb2.JOB_STATE_DONE:
             return TetherError(Reason.ANSWER_NOT_KEPT, "The job is done, and its answer is not kept.")

@@ -179,6 +179,22 @@ async def test_killed_gateway_and_workers_cost_nothing_with_the_request(running:
     await reading.close()
 
 
+async def test_drained_gateway_hands_its_clients_to_another(running: Running) -> None:
+    whole = await whole_of(running)
+    third = running.region.start("gateway-3", {"listen": "127.0.0.1:0", "drain_grace_s": 0.6})
+    addresses = f"{third.endpoints['gateway']},{running.address('gateway-2')}"
+    async with Client(third.endpoints["gateway"], running.keys["test"]) as only:
+        await _answers(only)
+    async with Client(addresses, running.keys["test"]) as client:
+        stream = client.stream("say something", model=MODEL, max_tokens=TOKENS, seed=7)
+        async for piece in stream:
+            if piece.seq == 20:
+                third.child.terminate()
+        assert (await stream.answer()).text == whole
+        assert stream.resumes >= 1
+    assert third.child.wait(WAIT_S) == 0
+
+
 async def test_bad_cursors_get_typed_errors(running: Running) -> None:
     reading = Reading(running, "bad", TOKENS)
     await reading.read(30)

@@ -452,6 +452,27 @@ async def test_store_that_is_away_costs_a_moment_and_is_told_later(empty: Region
     await journal.close()
 
 
+async def test_reader_comes_back_while_no_orchestrator_answers(region: Region) -> None:
+    call = region.call(max_tokens=120, correlation_id="alone", input={"text": "say something"})
+    while not call.chunks or len(call.chunks) < 10:
+        await call.next()
+    region.orchestrator.place_error = TetherError(Reason.STORE_UNAVAILABLE, "the store is away")
+    region.orchestrator.jobs.clear()  # nor is anything found there
+    async with open_channel(region.address) as channel:
+        stub = infer_pb2_grpc.InferenceServiceStub(channel)
+        request = infer_pb2.ResumeRequest(continuation=call.chunks[-1].continuation)
+        resumed = stub.Resume(request, metadata=(("authorization", f"Bearer {KEY.text()}"),), timeout=WAIT_S)
+        second = await resumed.read()
+        assert second.start.bytes == call.chunks[-1].start.bytes + len(call.chunks[-1].payload.text.encode())
+        again = region.call(max_tokens=120, correlation_id="alone")
+        first = await again.next()
+        assert first is not None
+        assert (first.start.bytes, first.started.joined) == (0, True)
+        await again.cancel()
+        resumed.cancel()
+    await call.cancel()
+
+
 async def test_drain_that_is_cut_off_leaves_the_job_for_another_gateway(region: Region) -> None:
     call = region.call(max_tokens=4000, correlation_id="cut")
     await call.next()
