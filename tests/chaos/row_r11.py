@@ -104,7 +104,7 @@ def judge(outcome: Outcome, calm: Seen, peak: Seen, seen: Seen, seconds: float) 
     """Compare with the targets."""
     best = sum(len(found) for found in peak.answers.values()) / 15.0
     goodput = sum(len(found) for found in seen.answers.values()) / seconds
-    fair = [len(seen.answers[tenant]) / max(1, seen.offered[tenant]) for tenant in TENANTS[1:]]
+    fair = [len(seen.answers[tenant]) / max(1, seen.offered[tenant]) for tenant in TENANTS[1:] if seen.offered[tenant]]
     jain = sum(fair) ** 2 / (len(fair) * sum(one * one for one in fair)) if any(fair) else 0.0
     shed = sorted(seen.shed_ms)
     outcome.facts |= {

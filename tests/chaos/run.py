@@ -54,7 +54,8 @@ def main() -> int:
     outcome.facts |= {"store": given.store, "path": given.mode}
     outcome.tell()
     if not given.no_save:
-        outcome.save(given.row if given.mode == "direct" else f"{given.row}-relay")
+        names = [given.row, given.mode, given.store]
+        outcome.save("-".join(name for name in names if name not in ("direct", "sqlite")))
     return 1 if outcome.wrong else 0
 
 
