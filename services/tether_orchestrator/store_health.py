@@ -58,16 +58,18 @@ class StoreHealth:
         if not self.ok:
             raise TetherError(Reason.STORE_UNAVAILABLE, "The store cannot be reached", retry_after_s=RETRY_S)
 
-    async def watch(self, call: Awaitable[Any], *, writes: bool) -> Any:  # noqa: ANN401 - whatever the call gives
+    async def watch(self, call: Awaitable[Any], *, writes: bool, short: bool) -> Any:  # noqa: ANN401 - as the call
         """Await a call of the store, and learn from how it goes.
 
         Args:
             call: the call.
             writes: whether its success shows that the store can be written.
+            short: whether a healthy store answers it soon, whatever it holds.
         """
         self._calls += 1
         number = self._calls
-        self._since_s[number] = self._now_s()
+        if short:
+            self._since_s[number] = self._now_s()
         try:
             result = await call
         except TetherError as error:
@@ -77,7 +79,7 @@ class StoreHealth:
                     error.retry_after_s = RETRY_S
             raise
         finally:
-            del self._since_s[number]
+            self._since_s.pop(number, None)
         if writes:
             self._succeed()
         return result
@@ -124,13 +126,15 @@ class _Guarded:
         async def call(*args: object, **named: object) -> object:
             if not self._always:
                 self._health.check()
-            return await self._health.watch(found(*args, **named), writes=name in _WRITES)
+            call_ = found(*args, **named)
+            return await self._health.watch(call_, writes=name in _WRITES, short=name in _SHORT)
 
         self.__dict__[name] = call
         return call
 
 
 _WRITES = frozenset({"reserve", "attempt", "complete", "renew", "leave", "requeue", "lease_quota", "import_jobs"})
+_SHORT = _WRITES | {"get", "sessions"}  # the others look through tables, and may take their time
 
 
 def guarded(store: JobStore, health: StoreHealth) -> JobStore:

@@ -325,3 +325,49 @@ async def test_operator_verifies_quotas_and_sees_accounts_and_breakers(region: R
     assert (list(found.violations), found.jobs) == ([], 1)
     breakers = (await operator.ListBreakers(control.ListBreakersRequest())).breakers
     assert [(one.model_id, one.state) for one in breakers] == [("demo", "closed")]
+
+
+async def test_end_without_a_receipt_pays_prompt_and_delivered_once_over_all_attempts(region: Region) -> None:
+    worker, gateway = await engine(region, "worker-1"), region.stub("gateway")
+    placed = await gateway.Place(ask())
+    at = Infer.Position(tokens=2, bytes=2)
+    left = pb.CompleteRequest(
+        job_id=placed.job_id, epoch=1, outcome=JobState.JOB_STATE_ABANDONED, delivered=at, input_tokens=3
+    )
+    ended = await gateway.Complete(left)
+    assert (ended.job.usage.input_tokens, ended.job.usage.output_tokens) == (3, 2)
+    rerun = await gateway.Place(ask())
+    assert rerun.placed.epoch == 2
+    done = await gateway.Complete(ending(rerun, worker))
+    assert (done.job.usage.input_tokens, done.job.usage.output_tokens) == (3, 5)
+    bills = await region.app._store.outbox(0, 10)
+    assert [(bill.position.input_tokens, bill.position.output_tokens) for bill in bills] == [(3, 2), (0, 3)]
+    assert not await region.app._store.check()
+
+
+async def test_cancel_after_the_end_gets_the_end_and_an_end_of_no_attempt_is_stale(region: Region) -> None:
+    worker, gateway = await engine(region, "worker-1"), region.stub("gateway")
+    placed = await gateway.Place(ask())
+    never = ending(placed, worker)
+    never.epoch = 9
+    never.receipt.CopyFrom(worker.receipt(placed.job_id, 9))
+    with pytest.raises(TetherError) as caught:
+        await gateway.Complete(never)
+    assert caught.value.reason is Reason.STALE_EPOCH
+    await gateway.Complete(ending(placed, worker))
+    cancel = pb.CompleteRequest(job_id=placed.job_id, outcome=JobState.JOB_STATE_CANCELLED)
+    assert (await gateway.Complete(cancel)).outcome == JobState.JOB_STATE_DONE
+    twice = await gateway.Complete(ending(placed, worker))
+    assert (twice.outcome, twice.settlement) == (JobState.JOB_STATE_DONE, Infer.SETTLEMENT_COMMITTED)
+    assert len(await region.app._store.outbox(0, 10)) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("session_id", b"short"), ("fingerprint", b"short"), ("cause", 99), ("session_id", b"")]
+)
+async def test_place_with_a_field_out_of_range_names_it(region: Region, field: str, value: Any) -> None:
+    request = ask()
+    setattr(request, field, value)
+    with pytest.raises(TetherError) as caught:
+        await region.stub("gateway").Place(request)
+    assert (caught.value.reason, caught.value.field) == (Reason.INVALID_FIELD, field)

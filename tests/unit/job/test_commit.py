@@ -26,7 +26,8 @@ def test_used_of_a_cut_answer_is_what_was_delivered() -> None:
     assert used(State.ABANDONED, BODY, Position(0, 9, 9)) == Position(10, 5, 4)
 
 
-def test_used_without_a_receipt_charges_no_prompt() -> None:
+def test_used_without_a_receipt_charges_the_prompt_where_it_is_known() -> None:
+    assert used(State.ABANDONED, None, Position(7, 3, 2)) == Position(7, 3, 2)
     assert used(State.ABANDONED, None, Position(0, 3, 2)) == Position(0, 3, 2)
     assert used(State.FAILED, None, None) == Position()
 
@@ -55,3 +56,45 @@ def test_fault_is_an_end_by_a_reason_of_the_worker() -> None:
     assert is_fault(State.FAILED, "ENGINE_FAILED: broke")
     assert not is_fault(State.FAILED, "CONTEXT_EXCEEDED: too long")
     assert not is_fault(State.DONE, "")
+
+
+def handed(*prefixes: tuple[int, int, int]) -> Infer.ReceiptBody:
+    """A receipt of attempt 4 that ends at 50 tokens, after prefixes of (attempt, begin, end)."""
+    return Infer.ReceiptBody(
+        job_id=b"j" * 16,
+        epoch=4,
+        worker_id="w",
+        usage=Infer.Usage(input_tokens=10, output_tokens=20),
+        end=Infer.Position(tokens=50, bytes=200),
+        handed=[
+            Infer.HandedPrefix(
+                epoch=epoch,
+                start=Infer.Position(tokens=begin, bytes=begin * 4),
+                end=Infer.Position(tokens=end, bytes=end * 4),
+            )
+            for epoch, begin, end in prefixes
+        ],
+    )
+
+
+def test_used_of_a_continued_answer_is_all_of_it_and_the_prompt_once() -> None:
+    body = handed((1, 0, 10), (3, 10, 30))
+    check_receipt(body, b"j" * 16, 4, "w")
+    assert used(State.DONE, body, None) == Position(10, 50, 200)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(handed((1, 5, 10)), id="not from the beginning"),
+        pytest.param(handed((1, 0, 10), (2, 11, 20)), id="a hole"),
+        pytest.param(handed((1, 0, 10), (2, 9, 20)), id="an overlap"),
+        pytest.param(handed((2, 0, 10), (1, 10, 20)), id="a later attempt first"),
+        pytest.param(handed((4, 0, 10)), id="by the attempt itself"),
+        pytest.param(handed((1, 0, 60)), id="beyond the end"),
+    ],
+)
+def test_receipt_whose_handed_prefixes_do_not_add_up_is_refused(body: Infer.ReceiptBody) -> None:
+    with pytest.raises(TetherError) as caught:
+        check_receipt(body, b"j" * 16, 4, "w")
+    assert (caught.value.reason, caught.value.field) == (Reason.INVALID_FIELD, "receipt")

@@ -30,7 +30,7 @@ class Store:
             raise self.fault
         return batch
 
-    renew = get = reserve
+    renew = get = verify_quotas = reserve
 
 
 class World:
@@ -102,6 +102,16 @@ async def test_store_that_hangs_is_gone_until_it_answers(world: World) -> None:
     world.store.hold.set()
     assert await waiting == [1]
     assert world.health.ok
+
+
+async def test_long_look_through_the_tables_is_no_stall(world: World) -> None:
+    world.store.hold.clear()
+    looking = asyncio.create_task(world.guarded.verify_quotas([1]))
+    await asyncio.sleep(0)
+    world.now_s = 10 * STALL_S
+    assert world.health.ok
+    world.store.hold.set()
+    assert await looking == [1]
 
 
 async def test_call_that_is_given_up_is_not_counted_for_ever(world: World) -> None:
