@@ -4,6 +4,7 @@ It chooses at once or says why not; who waits and who is shed is for `queue.py`.
 Source: docs/design/design.md §4.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from tether._native import Query
@@ -26,6 +27,7 @@ from tether_orchestrator.clock import monotonic_ms
 from tether_orchestrator.fleet import FleetView
 
 _EXCLUDE_MAX = 64  # as the native index takes
+_PLACED_MAX = 1_024  # workers with a job that may still be given back: within a reservation's time
 _NONE_LEFT = frozenset({Reason.NO_WORKER, Reason.OVERLOADED})
 
 
@@ -62,6 +64,7 @@ class Scheduler:
         self._standings = standings or Standings(fleet, breakers)
         self._waiting = waiting
         self._alone: dict[str, None] = {}
+        self._placed: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     def decide(self, header: Header) -> Decision:
         """What policy says of a request."""
@@ -133,6 +136,9 @@ class Scheduler:
     def give_back(self, worker: Worker) -> None:
         """The job did not come about on the worker."""
         self._fleet.unplaced(worker.node)
+        last = self._placed.pop(worker.node, None)
+        if last is not None:
+            self._breakers.unsent(*last, monotonic_ms() / 1_000)
 
     def ended(
         self, model: str, worker: str, *, failed: bool, s_per_token: float, lost: bool = False
@@ -173,7 +179,14 @@ class Scheduler:
         if alone:
             self._alone[best.worker_id] = None
         self._breakers.sent(model.model_id, best.region, now_s)
+        self._remember(best.worker_id, model.model_id, best.region)
         return Worker(best.worker_id, best.incarnation, best.address)
+
+    def _remember(self, worker: str, model: str, region: str) -> None:
+        """Keep what was placed last on a worker, for a job that is given back."""
+        self._placed[worker] = (model, region)
+        if len(self._placed) > _PLACED_MAX:
+            self._placed.popitem(last=False)
 
     def _kept_alone(self) -> list[str]:
         """Workers that a job has for itself; nothing in flight means that it is over."""

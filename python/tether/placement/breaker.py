@@ -76,7 +76,7 @@ class Breaker:
 
     def __init__(self, settings: BreakerSettings, now_s: float) -> None:
         self._settings = settings
-        self._halves = [[0, 0, 0], [0, 0, 0]]  # [outcomes, failures, slow] of the half before and of this one
+        self._halves = [[0, 0, 0, 0], [0, 0, 0, 0]]  # [outcomes, failures, slow, sent]: the half before, and this one
         self._rotated_s = now_s
         self._state = Circuit.CLOSED
         self._pause_s = settings.pause_s
@@ -89,7 +89,7 @@ class Breaker:
     @property
     def error_rate(self) -> float:
         """Part of failures in its window, 0 to 1."""
-        outcomes, failures, _slow = self._sums()
+        outcomes, failures, _slow, _sent = self._sums()
         return failures / outcomes if outcomes else 0.0
 
     def __repr__(self) -> str:
@@ -107,9 +107,17 @@ class Breaker:
 
     def sent(self, now_s: float) -> None:
         """A job goes: the probe, when it is time for one."""
+        self._rotate(now_s)
+        self._halves[1][3] += 1
         if self.circuit(now_s) is Circuit.HALF_OPEN:
             self._state = Circuit.HALF_OPEN
             self._until_s = now_s + self._settings.pause_s_max  # a probe that never ends is followed by another
+
+    def unsent(self, now_s: float) -> None:
+        """The last job that went did not come about; was it the probe, the next one is."""
+        self._halves[1][3] -= 1
+        if self._state is Circuit.HALF_OPEN:
+            self._until_s = now_s
 
     def ended(self, *, failed: bool, s_per_token: float, now_s: float) -> None:
         """A job ended.
@@ -140,33 +148,38 @@ class Breaker:
             return
         self._in_row = 0
         self._state = Circuit.CLOSED
-        self._halves = [[0, 0, 0], [0, 0, 0]]
+        self._halves = [[0, 0, 0, 0], [0, 0, 0, 0]]
 
     def _open(self, pause_s: float, now_s: float) -> None:
         self._state, self._pause_s, self._until_s = Circuit.OPEN, pause_s, now_s + pause_s
 
     def _why(self) -> str:
-        """Why it must open, or empty."""
+        """Why it must open, or empty.
+
+        Failures come sooner than answers: after a burst all that has ended may have failed while most of it runs well.
+        So what was sent and has not ended counts as well, until it says otherwise.
+        """
         settings = self._settings
-        if self._in_row >= settings.in_row_max:
+        outcomes, failures, slow, sent = self._sums()
+        running = max(0, sent - outcomes)
+        if self._in_row >= max(settings.in_row_max, running):
             return f"{self._in_row} failures in a row"
-        outcomes, failures, slow = self._sums()
         if outcomes < settings.samples_min:
             return ""
-        if failures >= settings.error_share_max * outcomes:
+        if failures >= settings.error_share_max * (outcomes + running):
             return f"{failures} of {outcomes} failed"
         return f"{slow} of {outcomes} were slow" if slow >= settings.slow_share_max * outcomes else ""
 
-    def _sums(self) -> tuple[int, int, int]:
-        outcomes, failures, slow = (before + now for before, now in zip(*self._halves, strict=True))
-        return outcomes, failures, slow
+    def _sums(self) -> tuple[int, int, int, int]:
+        outcomes, failures, slow, sent = (before + now for before, now in zip(*self._halves, strict=True))
+        return outcomes, failures, slow, sent
 
     def _rotate(self, now_s: float) -> None:
         half_s = self._settings.window_s / 2
         if now_s - self._rotated_s < half_s:
             return
         stale = now_s - self._rotated_s >= 2 * half_s
-        self._halves = [[0, 0, 0] if stale else self._halves[1], [0, 0, 0]]
+        self._halves = [[0, 0, 0, 0] if stale else self._halves[1], [0, 0, 0, 0]]
         self._rotated_s = now_s
 
 
@@ -186,8 +199,13 @@ class Breakers:
 
     def sent(self, model: str, region: str, now_s: float) -> None:
         """A job goes to a region."""
-        if (model, region) in self._tripped:
-            self._by_key[model, region].sent(now_s)
+        self._at((model, region), now_s).sent(now_s)
+
+    def unsent(self, model: str, region: str, now_s: float) -> None:
+        """The last job that went to a region did not come about."""
+        breaker = self._by_key.get((model, region))
+        if breaker is not None:
+            breaker.unsent(now_s)
 
     def ended(self, model: str, region: str, *, failed: bool, s_per_token: float, now_s: float) -> Circuit | None:
         """A job ended; returns the breaker's state when that changed it, else None."""

@@ -8,7 +8,7 @@ Source: Envoy's outlier detection; "gray failure" (Huang et al., HotOS 2017).
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -21,7 +21,7 @@ class OutlierSettings:
     """When a worker is out, and for how long.
 
     Attributes:
-        in_row_max: failures in a row that eject it.
+        in_row_max: failures in a row, beyond those of the others, that eject it.
         samples_min: outcomes without which share and time say nothing.
         share_over: share of failures over the median of the pool that ejects it.
         slow_factor: times the median time per token that ejects it.
@@ -147,18 +147,22 @@ class Outliers:
 
     def _why(self, worker: str, record: Record) -> str:
         settings = self._settings
-        if record.in_row >= settings.in_row_max:
-            return f"{record.in_row} failures in a row"
-        if record.outcomes < settings.samples_min:
+        if not record.in_row and record.outcomes < settings.samples_min:
             return ""
         others = [self._records[one] for one in self._pools[record.pool] if one != worker]
+        usual_in_row = median([one.in_row for one in others] or [0])  # after a burst failures come first, with all
+        if record.in_row >= settings.in_row_max + usual_in_row:
+            return f"{record.in_row} failures in a row"
         known = [one for one in others if one.outcomes >= settings.samples_min / 2]
-        if not known:
-            return ""
-        usual = median(one.error_rate for one in known)
+        return self._beside(record, known) if known and record.outcomes >= settings.samples_min else ""
+
+    def _beside(self, record: Record, others: Sequence[Record]) -> str:
+        """What sets a worker apart from others, or empty."""
+        settings = self._settings
+        usual = median(one.error_rate for one in others)
         if record.error_rate > usual + settings.share_over:
             return f"{record.error_rate:.0%} failures, its pool {usual:.0%}"
-        usual_s = max(median(one.s_per_token for one in known), settings.slow_s_min)
+        usual_s = max(median(one.s_per_token for one in others), settings.slow_s_min)
         if record.s_per_token > settings.slow_factor * usual_s:
             return f"{record.s_per_token:.3g} s per token, its pool {usual_s:.3g} s"
         return ""

@@ -211,6 +211,20 @@ def test_breaker_opens_and_is_told_and_shown() -> None:
     assert world.scheduler.ended("demo", C, failed=True, s_per_token=0.0) is None
 
 
+def test_probe_that_is_given_back_is_not_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ms = 1_000
+    monkeypatch.setattr("tether_orchestrator.scheduler.monotonic_ms", lambda: now_ms)
+    monkeypatch.setattr("tether_orchestrator.breakers.monotonic_ms", lambda: now_ms)
+    world = World()
+    world.worker(A, 9, slots=9)
+    for _ in range(10):
+        world.scheduler.ended("demo", A, failed=True, s_per_token=0.0)
+    now_ms += 1_100
+    world.scheduler.give_back(world.choose())
+    assert world.choose().node == A
+    assert refusal(world).reason is Reason.NO_WORKER
+
+
 def test_worker_that_is_lost_with_all_its_jobs_opens_no_breaker() -> None:
     world = World()
     world.worker(A, 9, slots=9)

@@ -150,3 +150,32 @@ def test_a_third_of_failures_opens_nothing() -> None:
     [standing] = breakers.all(200.0)
     assert standing.trips == 0
     assert 0.2 < standing.error_rate < 0.4
+
+
+def test_failures_that_come_sooner_than_answers_open_nothing() -> None:
+    breaker = Breaker(SETTINGS, 0.0)
+    for _ in range(100):
+        breaker.sent(0.0)
+    end(breaker, 30, 0.05, failed=True)
+    assert breaker.circuit(0.05) is Circuit.CLOSED
+    end(breaker, 70, 1.0)
+    assert (breaker.circuit(1.0), breaker.trips) == (Circuit.CLOSED, 0)
+
+
+def test_burst_of_which_everything_fails_opens_before_its_end() -> None:
+    breaker = Breaker(SETTINGS, 0.0)
+    for _ in range(100):
+        breaker.sent(0.0)
+    end(breaker, 50, 0.05, failed=True)
+    assert breaker.circuit(0.05) is Circuit.OPEN
+
+
+def test_probe_that_does_not_come_about_leaves_its_place_to_the_next() -> None:
+    breaker = opened()
+    breaker.sent(1.0)
+    assert breaker.circuit(1.1) is Circuit.OPEN
+    breaker.unsent(1.1)
+    assert breaker.circuit(1.1) is Circuit.HALF_OPEN
+    breaker.sent(1.1)
+    end(breaker, 1, 1.2)
+    assert breaker.circuit(1.2) is Circuit.CLOSED

@@ -57,10 +57,20 @@ def test_pool_that_is_slow_or_failing_as_a_whole_ejects_nobody_for_it() -> None:
 def test_never_more_than_half_of_a_pool_is_out() -> None:
     found = healthy()
     for worker in POOL:
-        run(found, worker, 5, 1.0, failed=True)
+        run(found, worker, 50, 1.0, failed=True)
     assert len(out(found)) == 3
     alone = Outliers(SETTINGS)
     assert not any(alone.ended("w", "demo", failed=True, s_per_token=0, now_s=0.0) for _ in range(50))
+
+
+def test_burst_of_which_failures_come_first_ejects_nobody() -> None:
+    found = Outliers(SETTINGS)
+    for _ in range(20):
+        for worker in POOL:
+            assert run(found, worker, 1, 0.05, failed=True) == ""
+    for _ in range(50):
+        for worker in POOL:
+            assert run(found, worker, 1, 1.0) == ""
 
 
 def test_ejection_ends_and_lasts_longer_each_time() -> None:
