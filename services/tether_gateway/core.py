@@ -93,7 +93,9 @@ class GatewayCore:
         endings.unheard = self.recall.unheard
         terms = Terms(ground.identity.node_id, config.window_bytes, config.detach_grace_s)
         asks = Asks(self.governor, Finder(self.governor), self.links)
-        mover = Mover(asks, Launcher(self.splice, terms), endings, self.tasks, config)
+        launcher = Launcher(self.splice, terms)
+        launcher.launched = self.recall.driven
+        mover = Mover(asks, launcher, endings, self.tasks, config)
         self.conductor = Conductor(self.splice, self.links, mover, endings, self.tasks)
         self.streams = Streams(self.governor, self.splice, self.conductor, self.recall)
         self.recall.here = lambda job: self.conductor.get(job) is not None

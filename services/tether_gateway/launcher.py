@@ -3,6 +3,8 @@
 Source: docs/design/streams.md §3, §4.
 """
 
+from collections.abc import Callable
+
 from tether.v1 import infer_pb2, placement_pb2
 from tether_gateway.attempt import POSITION_NONE, Lost, continuity
 from tether_gateway.flight import Flight, Maker
@@ -23,6 +25,7 @@ class Launcher:
         self._splice = splice
         self._table = splice.table
         self._terms = terms
+        self.launched: Callable[[bytes, int], None] = _ignore
 
     def accepted(self, job: bytes) -> tuple[int, int]:
         """Accepted position of a job, tokens and bytes."""
@@ -38,6 +41,8 @@ class Launcher:
     def launch(self, flight: Flight, link: int) -> None:
         """Start, or read, the attempt that the flight has landed on; again on a new link where it runs already."""
         flight.link = link
+        if flight.driver:
+            self.launched(flight.job, flight.epoch)
         body, how = self._body(flight)
         self._splice.act(
             self._table.placed(flight.job, flight.epoch, link, body, now_ms(), continuity=how, driver=flight.driver)
@@ -45,6 +50,7 @@ class Launcher:
 
     def race(self, flight: Flight, placed: placement_pb2.Placed, link: int) -> None:
         """Start a second attempt beside the present one; whichever brings a first chunk goes on."""
+        self.launched(flight.job, placed.epoch)
         flight.raced, flight.raced_link, flight.newest = placed, link, max(flight.newest, placed.epoch)
         flight.makers[placed.epoch] = Maker(placed.worker.worker_id, placed.fingerprint)
         body = race_body(flight, placed, self._terms, _left_s(flight))
@@ -61,6 +67,10 @@ class Launcher:
 
     def _parts(self, flight: Flight) -> list[Part]:
         return self._table.handed(flight.job) or []
+
+
+def _ignore(_job: bytes, _epoch: int) -> None:
+    return
 
 
 def _left_s(flight: Flight) -> float:

@@ -9,7 +9,7 @@ Source: docs/design/streams.md §3; the two generals' problem (Gray, 1978).
 import asyncio
 import random
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -28,6 +28,7 @@ RECALLS_MAX = 1_024  # at a time, a look-up every two seconds each; one more wai
 UNSEEN_S = 5.0  # a write that was under way when its caller gave up is in the store by then, or never
 WAIT_MAX_S = 2.0  # between two looks
 LOOKS_MAX = 64  # two minutes of a store that is gone; the deadline of the row does the rest
+DRIVEN_MAX = 16_384  # jobs driven here that are remembered: more than a gateway has open when a store goes
 
 # What a Place may come to though its row was written.
 MAYBE = frozenset({Reason.STORE_UNAVAILABLE, Reason.UNREACHABLE, Reason.NO_ORCHESTRATOR, Reason.DEADLINE})
@@ -51,7 +52,8 @@ class Recall:
         self._tasks = Tasks()
         self._chance = chance
         self._placing: Counter[Key] = Counter()
-        self._looking: set[Key] = set()
+        self._looking: dict[Key, object] = {}
+        self._driven: OrderedDict[bytes, int] = OrderedDict()
         self.here: Callable[[bytes], bool] = lambda _: False
 
     def __len__(self) -> int:
@@ -78,24 +80,37 @@ class Recall:
         key = key_of(admitted)
         if key in self._looking or len(self._looking) >= RECALLS_MAX or not admitted.raw:
             return
-        self._looking.add(key)
-        self._tasks.spawn(self._look(admitted, after_epoch, key))
+        look = self._looking[key] = object()
+        self._tasks.spawn(self._look(admitted, after_epoch, look))
+
+    def met(self, admitted: Admitted) -> None:
+        """What was placed has a flight here now, which will end it: there is nothing to look for any more."""
+        self._looking.pop(key_of(admitted), None)
+
+    def driven(self, job: bytes, epoch: int) -> None:
+        """An attempt was started from here: its end, which the store may not have yet, is what ends it."""
+        self._driven[job] = max(epoch, self._driven.pop(job, 0))
+        if len(self._driven) > DRIVEN_MAX:
+            self._driven.popitem(last=False)
 
     async def close(self) -> None:
         """Stop looking: a session that has left is looked after by the orchestrators."""
         await self._tasks.close()
 
-    async def _look(self, admitted: Admitted, after_epoch: int, key: Key) -> None:
-        until_s = time.monotonic() + UNSEEN_S
+    async def _look(self, admitted: Admitted, after_epoch: int, look: object) -> None:
+        until_s, key = time.monotonic() + UNSEEN_S, key_of(admitted)
         try:
-            for look in range(LOOKS_MAX):
-                await asyncio.sleep(0.05 + backoff_s(look, self._chance(), base_s=0.25, cap_s=WAIT_MAX_S))
-                if await self._over(admitted, after_epoch, late=time.monotonic() > until_s):
+            for number in range(LOOKS_MAX):
+                await asyncio.sleep(0.05 + backoff_s(number, self._chance(), base_s=0.25, cap_s=WAIT_MAX_S))
+                if self._looking.get(key) is not look:
+                    return
+                if await self._over(admitted, after_epoch, look, late=time.monotonic() > until_s):
                     return
         finally:
-            self._looking.discard(key)
+            if self._looking.get(key) is look:
+                del self._looking[key]
 
-    async def _over(self, admitted: Admitted, after_epoch: int, *, late: bool) -> bool:
+    async def _over(self, admitted: Admitted, after_epoch: int, look: object, *, late: bool) -> bool:
         """Look once; returns whether there is nothing left to look for."""
         if self._busy(admitted):
             return False
@@ -107,11 +122,12 @@ class Recall:
                 response = await self._governor.place(admitted, Again())
         except TetherError as error:
             return error.reason not in MAYBE or error.reason is Reason.DEADLINE
-        if response.WhichOneof("outcome") != "placed":
+        if response.WhichOneof("outcome") != "placed" or self._looking.get(key_of(admitted)) is not look:
             return True
         if self._busy(admitted) or self.here(response.job_id):
             return False
-        await self._give_up(response)
+        if response.placed.epoch > self._driven.get(response.job_id, 0):
+            await self._give_up(response)
         return True
 
     def _busy(self, admitted: Admitted) -> bool:

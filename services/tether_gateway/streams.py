@@ -75,10 +75,13 @@ class Streams:
         """Tell the client the names of a placed job and enter its flight."""
         try:
             await sink.begin(names_of(admitted, response.job_id))
-            return await self._conductor.enter(admitted, response, traceparent)
+            flight = await self._conductor.enter(admitted, response, traceparent)
         except BaseException:
             self._conductor.orphaned(admitted, response)
             raise
+        if flight.driver:
+            self.recall.met(admitted)
+        return flight
 
     async def place(self, admitted: Admitted, traceparent: str) -> placement_pb2.PlaceResponse:
         """Place; what is placed when client or deadline are gone is given up."""

@@ -134,3 +134,23 @@ async def test_an_answer_is_not_looked_for() -> None:
     recall = recall_of(Store())
     recall.unheard(asked(), TetherError(Reason.QUOTA_EXCEEDED, "no"))
     assert len(recall) == 0
+
+
+async def test_a_job_that_has_got_a_flight_is_left_to_it() -> None:
+    store = Store()
+    recall, admitted = recall_of(store), asked()
+    recall.unheard(admitted, LOST)
+    recall.met(admitted)
+    await asyncio.sleep(0.4)
+    assert (len(recall), store.looks) == (0, 0)
+
+
+async def test_an_attempt_that_ran_here_is_not_given_up_while_the_store_has_not_heard_of_its_end() -> None:
+    store = Store(epoch=2, after_epoch=0)
+    recall = recall_of(store)
+    recall.driven(JOB, 2)
+    recall.unheard(asked(), LOST)
+    async with asyncio.timeout(5.0):
+        while len(recall):
+            await asyncio.sleep(0.01)
+    assert store.given_up == []
