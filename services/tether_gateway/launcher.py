@@ -12,6 +12,8 @@ from tether_gateway.governor import Again
 from tether_gateway.splice import Splice, now_ms
 from tether_gateway.start import Part, Terms, attach_body, last_fingerprint, race_body, start_body
 
+Launched = Callable[[bytes, int], None]  # job, epoch
+
 
 class Launcher:
     """Launches attempts of one gateway.
@@ -25,7 +27,7 @@ class Launcher:
         self._splice = splice
         self._table = splice.table
         self._terms = terms
-        self.launched: Callable[[bytes, int], None] = _ignore
+        self.launched: Launched = _ignore
 
     def accepted(self, job: bytes) -> tuple[int, int]:
         """Accepted position of a job, tokens and bytes."""
