@@ -328,3 +328,16 @@ async def test_two_owners_reserve_the_same_keys_once(url: str) -> None:
     finally:
         for store in stores:
             await store.close()
+
+
+@pytest.mark.parametrize("bad", [{"correlation_id": "a\0b"}, {"limit_tokens": 2**70}, {"tenant": "\ud800"}])
+async def test_what_the_database_cannot_hold_fails_alone(store: JobStore, bad: dict[str, object]) -> None:
+    good = [reservation(store, f"g{at}") for at in range(4)]
+    one = reservation(store, "bad")
+    wrong = replace(one, subject=replace(one.subject, **bad), limits=Limits())
+    results = await asyncio.gather(*(store.reserve([asked]) for asked in (*good, wrong)), return_exceptions=True)
+    assert all(isinstance(result, list) and isinstance(result[0], Reserved) for result in results[:4])
+    failed = results[4]
+    assert isinstance(failed, TetherError)
+    assert failed.reason is Reason.INTERNAL
+    assert await store.check() == []
