@@ -32,7 +32,7 @@ from tether_orchestrator.billing import Billing
 from tether_orchestrator.breakers import Standings
 from tether_orchestrator.clock import AttentiveClock
 from tether_orchestrator.config import Config
-from tether_orchestrator.dead_letter_sink import Forwarder, HttpSink
+from tether_orchestrator.dead_letter_sink import DeadLetterSink, Forwarder
 from tether_orchestrator.dead_letters import DeadLetters
 from tether_orchestrator.demand import Demands
 from tether_orchestrator.discovery import DiscoverySub
@@ -225,8 +225,8 @@ class Parts:
 
     def _keep(self) -> None:
         """What is kept, and kept up."""
-        store, sink = self._store, self._config.dead_letter_sink
-        self.forwarder = Forwarder(HttpSink(sink) if sink else None)
+        store = self._store
+        self.forwarder = Forwarder(_sink(self._config.dead_letter_sink))
         self.dead_letters = DeadLetters(store, self.queue, self.sessions, self.engines, self.quotas, self.forwarder)
         orphans = Orphans(store, self.leases, self.fleet, self.settlement, self.clock.now_s)
         self.waiting = Waiting(self.settlement, self.offline, self.slices, self.health)
@@ -332,6 +332,14 @@ class Parts:
 def _fleet(config: Config) -> Fleet:
     weights: dict[str, Any] = dict(config.weights)
     return Fleet(remove_ms=REMOVE_MS, ahead_per_slot=config.run_ahead, **weights)
+
+
+def _sink(url: str) -> DeadLetterSink | None:
+    if not url:
+        return None
+    from tether_orchestrator.http_sink import HttpSink  # noqa: PLC0415 - 30 ms of imports that few need
+
+    return HttpSink(url)
 
 
 def _queue(config: Config) -> QueueSettings:

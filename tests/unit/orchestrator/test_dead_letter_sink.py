@@ -10,7 +10,8 @@ import pytest
 from tether.errors import Reason, TetherError
 from tether.store.jobs import DeadLetter
 from tether_orchestrator import dead_letter_sink as module
-from tether_orchestrator.dead_letter_sink import Forwarder, HttpSink
+from tether_orchestrator.dead_letter_sink import Forwarder
+from tether_orchestrator.http_sink import HttpSink
 
 WAIT_S = 3.0
 
@@ -96,3 +97,18 @@ async def test_without_a_sink_nothing_is_done() -> None:
 def test_sink_that_is_no_web_address_is_refused() -> None:
     with pytest.raises(TetherError):
         HttpSink("file:///etc/passwd")
+
+
+async def test_endpoint_that_speaks_no_http_is_unreachable() -> None:
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x00\x01 no http\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(garbage, "127.0.0.1", 0)
+    sink = HttpSink(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    with pytest.raises(TetherError) as caught:
+        await sink.send(letter())
+    assert caught.value.reason is Reason.UNREACHABLE
+    server.close()
+    await server.wait_closed()
