@@ -7,6 +7,7 @@ Source: docs/design/streams.md §1, §6.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Collection
+from contextvars import Context
 
 import structlog
 
@@ -67,7 +68,7 @@ class WorkerLinks:
         name = name_of(placed)
         task = self._dialling.get(name)
         if task is None:
-            task = self._dialling[name] = asyncio.create_task(self._dial(placed))
+            task = self._dialling[name] = asyncio.create_task(self._dial(placed), context=Context())
             task.add_done_callback(lambda done: self._dialled(name, done))
         return await asyncio.shield(task)
 

@@ -116,7 +116,7 @@ class Mover:
                 lost = _pending(flight)
             while lost is not None:
                 metrics.MOVED.labels(lost.label).inc()
-                _log.info("attempt is over", job=flight.job.hex(), epoch=flight.epoch, cause=lost.label, why=lost.text)
+                _tell(flight, lost)
                 lost = await self._next(flight, lost)
             metrics.MOVE_SECONDS.observe(time.monotonic() - began_s)
         except TetherError as error:
@@ -271,6 +271,18 @@ class Mover:
                 self._launcher.race(flight, response.placed, end.number)
         except TetherError as error:
             _log.info("first chunk could not be raced", job=flight.job.hex(), reason=error.reason.name)
+
+
+def _tell(flight: Flight, lost: Lost) -> None:
+    _log.info(
+        "attempt is over",
+        job=flight.job.hex(),
+        correlation_id=flight.admitted.correlation_id,
+        epoch=flight.epoch,
+        worker=flight.placed.worker.worker_id,
+        cause=lost.label,
+        why=lost.text,
+    )
 
 
 def _pending(flight: Flight) -> Lost | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import Context
 from typing import Any
 
 import structlog
@@ -19,8 +20,8 @@ class Tasks:
         return len(self._running)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run `work` beside the caller."""
-        task = asyncio.create_task(work)
+        """Run `work` beside the caller, and without the names that its log lines are bound to."""
+        task = asyncio.create_task(work, context=Context())
         self._running.add(task)
         task.add_done_callback(self._done)
         return task

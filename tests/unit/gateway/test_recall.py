@@ -66,7 +66,7 @@ def recall_of(store: Store) -> Recall:
 async def settled(recall: Recall, store: Store) -> None:
     async with asyncio.timeout(5.0):
         await store.done.wait()
-        while len(recall):
+        while len(recall):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -151,6 +151,6 @@ async def test_an_attempt_that_ran_here_is_not_given_up_while_the_store_has_not_
     recall.driven(JOB, 2)
     recall.unheard(asked(), LOST)
     async with asyncio.timeout(5.0):
-        while len(recall):
+        while len(recall):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert store.given_up == []

@@ -1,0 +1,80 @@
+"""Asking orchestrators: the next one where one does not answer, or was stopped."""
+
+import asyncio
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from tether.errors import Reason, TetherError
+from tether.node.find import Peer
+from tether.v1.placement_pb2 import CompleteRequest, CompleteResponse
+from tether_gateway.orchestrators import Orchestrators
+
+FIRST, SECOND = Peer("first", "127.0.0.1:1", 1), Peer("second", "127.0.0.1:2", 1)
+
+
+class Call:
+    """A call that answers, or never does."""
+
+    def __init__(self, response: CompleteResponse | None) -> None:
+        self.response = response
+        self.cancelled = False
+
+    def __await__(self) -> Generator[Any, None, CompleteResponse]:
+        if self.response is None:
+            yield from asyncio.get_running_loop().create_future()
+        assert self.response is not None
+        return self.response
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Region:
+    """Peers and channels in one; the peers in `stopped` take calls and answer nothing."""
+
+    def __init__(self, *peers: Peer) -> None:
+        self.peers = list(peers)
+        self.stopped: set[Peer] = set()
+        self.calls: list[tuple[str, Call]] = []
+
+    async def one(self, _key: str, _timeout_s: float) -> Peer:
+        return self.peers[0]
+
+    def next(self, _key: str, failed: Peer) -> Peer | None:
+        return next((peer for peer in self.peers if peer != failed), None)
+
+    def to(self, node_id: str, _address: str) -> Any:
+        def invoke(_request: object, **_given: object) -> Call:
+            stopped = node_id in {peer.node_id for peer in self.stopped}
+            call = Call(None if stopped else CompleteResponse())
+            self.calls.append((node_id, call))
+            return call
+
+        channel = type("Channel", (), {})()
+        channel.unary_unary = lambda *_given, **_named: invoke
+        return channel
+
+    def metadata(self, _node_id: str) -> tuple[()]:
+        return ()
+
+
+async def test_orchestrator_that_was_stopped_is_passed_over() -> None:
+    region = Region(FIRST, SECOND)
+    region.stopped = {FIRST}
+    asking = Orchestrators(region, region, deaf=lambda peer: peer in region.stopped)
+    async with asyncio.timeout(3):
+        assert await asking.complete("key", CompleteRequest(), 30.0) == CompleteResponse()
+    assert [name for name, _ in region.calls] == ["first", "second"]
+    assert region.calls[0][1].cancelled
+
+
+async def test_only_orchestrator_that_was_stopped_is_told_in_time() -> None:
+    region = Region(FIRST)
+    region.stopped = {FIRST}
+    asking = Orchestrators(region, region, deaf=lambda peer: peer in region.stopped)
+    with pytest.raises(TetherError) as raised:
+        async with asyncio.timeout(3):
+            await asking.complete("key", CompleteRequest(), 30.0)
+    assert raised.value.reason is Reason.NO_ORCHESTRATOR
