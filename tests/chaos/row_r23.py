@@ -37,7 +37,7 @@ async def run(args: Args) -> Outcome:
     if args.store == "postgres":
         from tether.testing.postgres import PostgresServer
 
-        postgres, owners = PostgresServer(args.folder / "postgres"), 2
+        postgres, owners = PostgresServer(), 2
         await asyncio.to_thread(postgres.start)
         url = await asyncio.to_thread(postgres.create_database, "chaos")
     try:

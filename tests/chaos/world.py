@@ -199,7 +199,7 @@ async def world(plan: Plan, folder: Path) -> AsyncIterator[World]:
     if plan.store == "postgres":
         from tether.testing.postgres import PostgresServer
 
-        postgres = PostgresServer(folder / "postgres")
+        postgres = PostgresServer()
         await asyncio.to_thread(postgres.start)
         store = await asyncio.to_thread(postgres.create_database, "chaos")
     made = World(plan, folder / "region", postgres, store)
