@@ -850,13 +850,17 @@ async def changed(folder: Path) -> Path:
     return folder / "changed.jsonl"
 
 
+STEPS = (
+    "reserve", "reserve", "reserve", "attempt", "complete", "complete", "complete", "expire", "purge", "reopen", "wait",
+    "lease", "settle", "import", "requeue", "deposit",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_books_agree_after_every_step_and_every_reopen(reopen: Open, clock: Clock, seed: int) -> None:
     rng, store, steps = random.Random(seed), await reopen(), []
     for _ in range(150):
-        step = rng.choice(
-            ("reserve", "reserve", "attempt", "complete", "complete", "expire", "purge", "reopen", "wait")
-        )
+        step = rng.choice(STEPS)
         steps.append(step)
         store = await random_step(step, rng, store, reopen, clock)
         assert not await store.check(), (seed, steps)
@@ -871,6 +875,15 @@ async def random_step(step: str, rng: random.Random, store: JobStore, reopen: Op
             await store.attempt([again(one, rng.randint(1, 3)) for one in asked])
         case "complete":
             await asyncio.gather(*(store.complete([random_completion(rng, one.subject.job)]) for one in asked))
+        case "lease" | "settle" | "import":
+            await random_lease(step, rng, store, clock)
+        case "requeue":
+            driver = Driver(OTHER, "g2")
+            await store.requeue(
+                [Requeue(one.subject.job, driver, WORKER, one.deadline_ms, one.limits) for one in asked]
+            )
+        case "deposit":
+            await store.deposit(Deposit(asked[0].subject.job, b"request"))
         case "expire":
             await store.expire(rng.randint(1, 5))
         case "purge":
@@ -878,18 +891,37 @@ async def random_step(step: str, rng: random.Random, store: JobStore, reopen: Op
         case "reopen":
             return await reopen()
         case _:
-            clock.now_ms += rng.choice((1_000, HOUR_MS, 25 * HOUR_MS))
+            clock.now_ms += rng.choice((1_000, HOUR_MS, 25 * HOUR_MS, -500, -2 * HOUR_MS))
     return store
+
+
+async def random_lease(step: str, rng: random.Random, store: JobStore, clock: Clock) -> None:
+    number = rng.randint(0, 5)
+    lease, tenant = bytes([number] * 16), "tuv"[number % 3]
+    if step == "lease":
+        limits = Limits(tokens_per_day=rng.choice((0, 3_000)))
+        await store.lease_quota([Lease(lease, tenant, "o1", 500, 40, clock.now_ms + 90_000, limits)])
+    elif step == "settle":
+        await store.settle_lease([lease])
+    else:
+        subject = reservation(store, f"away-{rng.randint(0, 20)}", tenant=tenant, keyed=False).subject
+        used = Position(rng.choice((0, 10)), rng.randint(0, 90), 200)
+        await store.import_jobs(
+            [Imported(subject, lease, "w1", "g1", used, Price(2, 700, 900), b"r", 1, 5, clock.now_ms)]
+        )
 
 
 def random_reservation(rng: random.Random, store: JobStore, clock: Clock) -> Reservation:
     name, tenant = rng.choice("abcdefgh"), rng.choice("tuv")
     body = "" if rng.random() < 0.9 else "else"
     asked = reservation(store, name, tenant=tenant, keyed=name < "g", body=body)
-    return replace(asked, deadline_ms=clock.now_ms + rng.choice((1, 60_000, HOUR_MS)))
+    limits = Limits(rng.choice((0, 5)), rng.choice((0, 900)), rng.choice((0, 2_000)), rng.choice((0, 3)), 0)
+    price = rng.choice((Price(), Price(1, 333, 777), Price(2, 5_000, 9)))
+    deadline_ms = clock.now_ms + rng.choice((1, 60_000, HOUR_MS))
+    return replace(asked, deadline_ms=deadline_ms, limits=limits, price=price)
 
 
 def random_completion(rng: random.Random, job: bytes) -> Completion:
-    outcome = rng.choice((State.DONE, State.FAILED, State.CANCELLED, State.ABANDONED, State.ABANDONED))
+    outcome = rng.choice((State.DONE, State.FAILED, State.CANCELLED, State.ABANDONED, State.ABANDONED, State.DEAD))
     used = Position(rng.choice((0, 10)), rng.randint(0, 90), rng.randint(0, 400))
     return Completion(job, rng.randint(0, 3), outcome, used, b"receipt", b"answer")
