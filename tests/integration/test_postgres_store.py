@@ -128,11 +128,11 @@ async def test_acknowledged_writes_survive(server: PostgresServer, url: str, sto
     await until(lambda: len(load.reserved) >= before + 50)
     load.stop = True
     await asyncio.gather(*callers)
-    rows = {job: await store.get(job) for job in load.reserved}
+    assert await answered(store.check) == []
+    rows = {job: await answered(lambda job=job: store.get(job)) for job in load.reserved}
     assert [job for job, row in rows.items() if row is None] == []
     assert all(rows[job].state is State.DONE for job in load.settled)
     assert len(rows) == len(load.reserved)
-    assert await store.check() == []
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
+import structlog
 
 from tether.errors import Reason, TetherError
 from tether.store.migrate import Migration
@@ -19,6 +20,7 @@ from tether.store.postgres_lane import Lane
 from tether.store.postgres_line import Line, Patience, use
 from tether.store.postgres_migrate import apply
 
+_log = structlog.get_logger("tether.store")
 T = TypeVar("T")
 Work = Callable[[asyncpg.Connection], Awaitable[T]]
 
@@ -81,6 +83,8 @@ class Postgres:
         self._long = Line(url, limits, statement_s=limits.browse_s, read_only=True)
         self._replica = Line(replica, limits, statement_s=limits.browse_s, read_only=True) if replica else None
         self._lines = [*lines, self._point, self._long]
+        for line in self._lines:
+            line.siblings = tuple(other for other in self._lines if other is not line)
         self._reads = Reads(self._point, _STALL_S)
         self._browses = Reads(self._long, limits.browse_s)
         self._aside = Reads(self._replica, limits.browse_s) if self._replica is not None else None
@@ -187,9 +191,12 @@ class Postgres:
             TetherError: as for `read`.
         """
         self._require_open()
-        aside = self._replica is not None and self._replica.is_up
-        reads = self._aside if aside and self._aside is not None else self._browses
-        return await reads.run(lambda connection: _in_one_state(connection, work))
+        if self._aside is not None and self._replica is not None and self._replica.is_up:
+            try:
+                return await self._aside.run(lambda connection: _in_one_state(connection, work))
+            except (TetherError, asyncpg.PostgresError) as error:  # it may be far behind, or in its way
+                _log.warning("store_replica_failed", error=type(error).__name__)
+        return await self._browses.run(lambda connection: _in_one_state(connection, work))
 
     async def close(self) -> None:
         """Finish what was submitted and close; idempotent."""

@@ -60,6 +60,8 @@ class Line:
         self._mending: asyncio.Task[None] | None = None
         self._closed = False
         self._why: TetherError | None = None
+        self._hurry = asyncio.Event()
+        self.siblings: tuple[Line, ...] = ()  # lines to the same server: where one gets through, all try at once
 
     async def connect(self) -> None:
         """Connect now.
@@ -119,6 +121,10 @@ class Line:
             await asyncio.wait([self._mending], timeout=self._patience.backoff_s[0] * 4)
         return self.is_up
 
+    def hurry(self) -> None:
+        """Try again now, if it is waiting to."""
+        self._hurry.set()
+
     def mend(self) -> None:
         """Connect in the background, unless that is under way."""
         if not self._closed and (self._mending is None or self._mending.done()):
@@ -145,9 +151,20 @@ class Line:
                     _log.warning("store_connect_failed", reason=error.reason.name, message=error.message)
             else:
                 _log.info("store_connected")
+                for line in self.siblings:
+                    line.hurry()
                 return
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await self._pause(_jittered(wait_s))
             wait_s = min(longest_s, wait_s * 2)
+
+    async def _pause(self, wait_s: float) -> None:
+        """Wait, unless told to hurry."""
+        self._hurry.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
 
     def _broken(self, connection: object) -> None:
         """Called by asyncpg when the connection ends."""
@@ -169,6 +186,10 @@ class Line:
             "idle_in_transaction_session_timeout": _ms(patience.idle_s),
             "jit": "off",  # compiling costs more than any statement here runs
         }
+
+
+def _jittered(wait_s: float) -> float:
+    return wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
 
 async def use(line: Line, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:  # noqa: ANN401
