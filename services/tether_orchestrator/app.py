@@ -242,6 +242,7 @@ class Parts:
         self.discovery.start(self.fleet, self.doubt, self.gate)
         await self.follower.start()
         self.upkeep.start()
+        self.clock.began()
         await self._node.serve(self._add)
         await self._node.present(self._store_id)
         if self._config.snapshot_wait_s:

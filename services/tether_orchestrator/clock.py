@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 STALL_MS = 1_000  # links live through less
 SETTLE_MS = 1_500  # workers whose links broke in a stall are back within; a guess, from what a restart shows
+START_MS = 3_000  # workers of an orchestrator's former life dial again within; as long as their waits grow meanwhile
 STEP_MS_MAX = 500  # over twice the tick: a loop that is later than this was not listening
 
 
@@ -31,6 +32,10 @@ class AttentiveClock:
         self._ticked_ms = self._base_ms = raw_ms()
         self._settled_ms = 0
 
+    def began(self) -> None:
+        """This process has just started to serve: those who knew its former life are not back yet."""
+        self._settled_ms = self._raw_ms() + START_MS
+
     def tick(self) -> None:
         """The loop runs."""
         raw_ms = self._raw_ms()
@@ -40,7 +45,7 @@ class AttentiveClock:
 
     @property
     def settled(self) -> bool:
-        """Whether what this process knows of others is its own: False right after a stall, or before it is noticed."""
+        """Whether what this process knows of others is its own: False after a start or stall, or before it sees one."""
         raw_ms = self._raw_ms()
         return raw_ms >= self._settled_ms and raw_ms - self._ticked_ms <= STALL_MS
 
