@@ -22,6 +22,7 @@ class Disk:
 
     Attributes:
         gone: whether it can be reached.
+        committed: called after every commit.
         forget: share of writes whose acknowledgement is lost.
     """
 
@@ -34,6 +35,7 @@ class Disk:
             for statement in migration.up:
                 self.connection.execute(statement)
         self.commits = 0
+        self.committed: Callable[[], None] = lambda: None
 
 
 class SimDatabase:
@@ -61,6 +63,7 @@ class SimDatabase:
             disk.connection.execute("ROLLBACK")
             raise
         disk.commits += 1
+        disk.committed()
         await asyncio.sleep(disk.rng.uniform(0.0, 0.001))
         if disk.rng.random() < disk.forget:
             raise TetherError(Reason.STORE_UNAVAILABLE, "The store went away before it answered.", retry_after_s=0.1)

@@ -6,7 +6,7 @@ from typing import Any
 import tether_worker.supply
 from tether_worker.engine.execution import ExecutionEngine, _Commands
 
-TURN_S = 0.004  # about as often as the thread of the simulated engine looks
+TURN_S = 0.01  # once for each paced token
 
 
 class VirtualEngine(ExecutionEngine):

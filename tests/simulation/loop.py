@@ -7,6 +7,7 @@ Source: FoundationDB's simulation (Zhou et al., SIGMOD 2021), for the idea; PEP 
 
 import asyncio
 import contextvars
+import heapq
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,8 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now_s = 0.0
-        self._selector = self
-        self._clock_resolution = 1e-9
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._made = 0
         self.dead: set[str] = set()
         self._held: dict[str, list[Any]] = {}
         self.skew_s: dict[str, float] = {}
@@ -42,31 +43,40 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         """Virtual seconds since the beginning."""
         return self._now_s
 
-    def select(self, timeout: float | None) -> list[Any]:
-        """Let the time pass until the next timer."""
+    def _run_once(self) -> None:
+        """Let the time pass until something is due, and run it; equal times keep the order they were asked in."""
         self.turns += 1
-        if timeout is None:
-            raise Deadlock("nothing is due and nobody is done")
-        self._now_s += max(0.0, timeout)
-        return []
-
-    def _process_events(self, event_list: list[Any]) -> None:
-        """There are none: nothing real is waited for."""
+        ready, timers = self._ready, self._timers
+        if not ready:
+            while timers and timers[0][2]._cancelled:
+                heapq.heappop(timers)
+            if not timers:
+                raise Deadlock("nothing is due and nobody is done")
+            self._now_s = max(self._now_s, timers[0][0])
+        while timers and timers[0][0] <= self._now_s:
+            ready.append(heapq.heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
     def _write_to_self(self) -> None:
         """Nobody sleeps."""
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
         """As every loop; but see the module."""
-        own = context or contextvars.copy_context()
+        own = contextvars.copy_context() if context is None else context
         return super().call_soon(self._guarded, callback, args, own, context=own)
 
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         """As every loop; but see the module."""
-        own = context or contextvars.copy_context()
-        return super().call_at(when, self._guarded, callback, args, own, context=own)
+        own = contextvars.copy_context() if context is None else context
+        timer = asyncio.TimerHandle(when, self._guarded, (callback, args, own), self, own)
+        self._made += 1
+        heapq.heappush(self._timers, (when, self._made, timer))
+        return timer
 
     def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
         """There are no threads here."""
@@ -93,7 +103,7 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         """Hold a life's callbacks back for so many seconds; then they run in their order."""
         if life not in self._held and life not in self.dead:
             self._held[life] = []
-            super().call_at(self._now_s + for_s, self._thaw, life, context=contextvars.Context())
+            self.call_at(self._now_s + for_s, self._thaw, life, context=contextvars.Context())
 
     def _thaw(self, life: str) -> None:
         for callback, args, own in self._held.pop(life, ()):

@@ -7,6 +7,7 @@ of one call keep their order, as TCP keeps it; two calls do not. When a node die
 import asyncio
 import contextvars
 import random
+import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from tether.errors import TetherError
 from tether.node.caller import CallerInterceptor
 from tether.rpc.status import code_of, trailers
 
+_NOBODY = contextvars.Context()  # of no node: wires outlive nodes
 TICK_S = 1e-6  # between two messages of one call: timers that are due at once have no order
 UNAVAILABLE, DEADLINE, CANCELLED = (
     grpc.StatusCode.UNAVAILABLE,
@@ -36,15 +38,21 @@ class Net:
     Attributes:
         delay_s: least and most time of a message on its way.
         cut: pairs of nodes between which nothing passes; calls between them break.
+        mute: until when what one node sends to another does not arrive; then it does, as TCP sends it again.
+        twice: share of calls with one answer that are delivered twice.
+        trace: checksum over all messages and their times.
     """
 
     def __init__(self, loop: VirtualLoop, rng: random.Random) -> None:
         self.loop, self.rng = loop, rng
         self.delay_s = (0.0002, 0.002)
         self.cut: set[frozenset[str]] = set()
+        self.mute: dict[tuple[str, str], float] = {}
+        self.twice = 0.0
+        self.trace = 0
         self.alive: dict[str, str] = {}
         self._servers: dict[str, Server] = {}
-        self._calls: set[Call] = set()
+        self._calls: dict[Call, None] = {}
         self.messages = 0
 
     def serve(self, address: str, server: "Server") -> None:
@@ -77,11 +85,11 @@ class Net:
 
     def enter(self, call: "Call") -> None:
         """A call begins."""
-        self._calls.add(call)
+        self._calls[call] = None
 
     def leave(self, call: "Call") -> None:
         """A call is over."""
-        self._calls.discard(call)
+        self._calls.pop(call, None)
 
 
 def name_of(life: str) -> str:
@@ -127,23 +135,28 @@ class Details:
 class Pipe:
     """Messages of one direction of one call, in order."""
 
-    def __init__(self, net: Net) -> None:
-        self._net = net
+    def __init__(self, net: Net, way: tuple[str, str]) -> None:
+        self._net, self._way = net, way
         self._due_s = 0.0
         self._waiting: asyncio.Queue[Any] = asyncio.Queue()
 
     def put(self, message: Any) -> None:
         """Send; it arrives after a delay, behind what was sent before."""
         loop, net = self._net.loop, self._net
+        if NODE.get() in loop.dead:
+            return  # what it was just doing when it died
         net.messages += 1
         self._due_s = max(self._due_s + TICK_S, loop.time() + net.delay())
-        context = _nobody()
-        loop.call_at(self._due_s, self._waiting.put_nowait, message, context=context)
+        if net.mute:
+            self._due_s = max(self._due_s, net.mute.get(self._way, 0.0))
+        if isinstance(message, bytes):
+            net.trace = zlib.crc32(message, net.trace)
+        loop.call_at(self._due_s, self._waiting.put_nowait, message, context=_NOBODY)
 
     def put_after(self, message: Any, delay_s: float) -> None:
         """Send what breaks the call."""
         self._due_s = max(self._due_s + TICK_S, self._net.loop.time() + delay_s)
-        self._net.loop.call_at(self._due_s, self._waiting.put_nowait, message, context=_nobody())
+        self._net.loop.call_at(self._due_s, self._waiting.put_nowait, message, context=_NOBODY)
 
     async def get(self) -> Any:
         """Next message; an exception is raised."""
@@ -152,11 +165,6 @@ class Pipe:
             self._waiting.put_nowait(message)
             raise message
         return message
-
-
-def _nobody() -> Any:
-    """A context of no node: wires outlive nodes."""
-    return contextvars.Context()
 
 
 def error(code: grpc.StatusCode, text: str, metadata: Any = ()) -> aio.AioRpcError:
@@ -171,7 +179,8 @@ class Call:
         self.net, self.method, self.metadata = net, method, tuple(metadata or ())
         self.caller = NODE.get()
         self.lives = (self.caller, server.life if server else "")
-        self.up, self.down = Pipe(net), Pipe(net)
+        there, back = (name_of(self.lives[0]), name_of(self.lives[1])), (name_of(self.lives[1]), name_of(self.lives[0]))
+        self.up, self.down = Pipe(net, there), Pipe(net, back)
         self.deadline_s = None if timeout is None else net.loop.time() + timeout
         self.over = False
         self._server, self._task = server, None
@@ -243,7 +252,7 @@ class Call:
     def _end(self, last: Any) -> None:
         if not self.over:
             self.down.put(last)
-            self.net.loop.call_at(self.down._due_s, self._finish, context=_nobody())
+            self.net.loop.call_at(self.down._due_s, self._finish, context=_NOBODY)
 
     async def _handle(self, context: "Context") -> None:
         handler = await self._server.find(Details(self.method, self.metadata))
@@ -386,18 +395,22 @@ class Channel:
     def unary_unary(
         self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
     ) -> Any:
-        return self._unary(method, request_serializer, response_deserializer)
+        return self._unary(method, request_serializer, response_deserializer, alone=True)
 
     def unary_stream(
         self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
     ) -> Any:
         return self._unary(method, request_serializer, response_deserializer)
 
-    def _unary(self, method: str, write: Any, read: Any) -> Any:
+    def _unary(self, method: str, write: Any, read: Any, *, alone: bool = False) -> Any:
         def invoke(request: Any, *, metadata: Any = (), timeout: float | None = None, **_: Any) -> ClientCall:
             call = self._open(method, metadata, timeout)
             call.up.put((write or _as_it_is)(request))
             call.up.put(aio.EOF)
+            if alone and self._net.twice and self._net.rng.random() < self._net.twice:
+                again = self._open(method, metadata, timeout)
+                again.up.put((write or _as_it_is)(request))
+                again.up.put(aio.EOF)
             return ClientCall(call, read, write)
 
         return invoke

@@ -61,6 +61,11 @@ class Board:
         if found is not None:
             self._tell(topic, Change(ChangeKind.GONE, found))
 
+    def leave(self, node_id: str) -> None:
+        """A node takes all back that it said."""
+        for topic, _ in [key for key in self._records if key[1] == node_id]:
+            self.withdraw(topic, node_id)
+
     def watch(self, topic: str, on_change: Callable[[Change], None], life: str) -> Any:
         """Hear of a topic."""
         entry = (topic, on_change, life)
@@ -170,10 +175,12 @@ class SimJournal:
 
     Args:
         kept: what outlives the process.
+        delay: seconds of a write.
+        most: entries; one more finds the disk full.
     """
 
-    def __init__(self, kept: dict[bytes, bytes], delay: Callable[[], float]) -> None:
-        self._kept, self._delay = kept, delay
+    def __init__(self, kept: dict[bytes, bytes], delay: Callable[[], float], most: int = 10_000) -> None:
+        self._kept, self._delay, self.most = kept, delay, most
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -185,7 +192,7 @@ class SimJournal:
     async def add(self, name: bytes, body: bytes) -> None:
         """Durable on return."""
         await asyncio.sleep(self._delay())
-        if len(self._kept) > 10_000:
+        if len(self._kept) >= self.most:
             raise TetherError(Reason.STORE_UNAVAILABLE, "The journal is full.")
         self._kept[name] = body
 

@@ -30,8 +30,9 @@ def one(seed: int) -> tuple[int, list[str], float, str]:
         wrong = made.run()
     except Exception as fault:  # noqa: BLE001 - a seed that breaks the simulator is a finding too
         wrong = [*made.wrong, f"{type(fault).__name__}: {fault}"]
-    digest = hashlib.sha256("\n".join(made.world.story).encode()).hexdigest()[:16]
-    return seed, wrong, made.world.loop.time(), digest
+    world = made.world
+    told = "\n".join([*world.story, f"{world.net.trace} {world.net.messages} {world.disk.commits} {world.loop.turns}"])
+    return seed, wrong, world.loop.time(), hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def tell(seed: int) -> int:
@@ -39,7 +40,7 @@ def tell(seed: int) -> int:
     sys.unraisablehook = lambda _: None
     made = scenario.Scenario(seed)
     wrong = made.run()
-    print(f"seed {seed}: {made.world.counts}")
+    print(f"seed {seed}")
     for line in made.world.story:
         print(line)
     for words in wrong:

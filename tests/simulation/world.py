@@ -12,7 +12,8 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from net import Channel, Net
 from nacl.signing import SigningKey
 from node import Board, SimJournal, SimNode
 
+from tether.errors import TetherError
 from tether.identity import Identity, Role
 from tether.identity.signature import SNAPSHOT
 from tether.node.find import Peers
@@ -44,6 +46,8 @@ from tether_worker.config import Config as WorkerConfig
 from tether_worker.core import Ground as WorkerGround
 from tether_worker.core import WorkerCore
 from tether_worker.engine.simulated import SimulatedRuntime
+from tether_worker.fault import Faults
+from tether_worker.faulty import FaultyRuntime
 
 MODEL, TENANTS = "sim", ("acme", "bold")
 ROLES = {"gateway": Role.GATEWAY, "orchestrator": Role.ORCHESTRATOR, "worker": Role.WORKER}
@@ -84,15 +88,43 @@ def _same_keys() -> Iterator[None]:
         yield
 
 
+class Died(BaseException):
+    """A process ends in the middle of what it was doing."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a region is like.
+
+    Attributes:
+        counts: how many of each service.
+        policies: that hold.
+        quota: of every tenant.
+        slots: of a worker.
+        journal_max: entries that a node's disk has room for.
+        poison: a text that ends the process of a worker that reads it, or empty.
+    """
+
+    counts: dict[str, int]
+    policies: tuple[Policy, ...] = ()
+    quota: pb.Quota | None = None
+    slots: int = 4
+    journal_max: int = 10_000
+    poison: str = ""
+
+
 class Opener:
     """Opens every model as a paced engine on virtual time."""
 
-    def __init__(self, config: WorkerConfig, loop: VirtualLoop) -> None:
+    def __init__(self, config: WorkerConfig, loop: VirtualLoop, poison: str, die: Callable[[int], None]) -> None:
         self._config, self._loop = config, loop
+        self._faults, self._die = Faults(poison_text=poison), die
 
     async def open(self, model: pb.Model) -> tuple[SimulatedRuntime, int]:
         """A runtime."""
-        runtime = SimulatedRuntime(
+        runtime = FaultyRuntime(
+            self._faults,
+            die=self._die,
             slots=self._config.slots,
             token_ms=self._config.simulated_token_ms,
             context_tokens_max=4_096,
@@ -107,35 +139,26 @@ class World:
 
     Args:
         seed: of everything.
-        counts: how many of each service.
-        policies: that hold.
-        quota: of every tenant.
+        setting: what it is like.
 
     Attributes:
-        lives: present life of each node that runs.
+        lives: present life of each node that runs; None while it begins.
         story: what happened, in order.
+        deaths: workers that a prompt has killed.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        counts: dict[str, int],
-        *,
-        policies: tuple[Policy, ...] = (),
-        quota: pb.Quota | None = None,
-        slots: int = 4,
-    ) -> None:
+    def __init__(self, seed: int, setting: Setting) -> None:
         self.loop, self.rng = VirtualLoop(), random.Random(seed)
         self.net, self.board = Net(self.loop, random.Random(seed + 1)), Board(self.loop)
         self.disk = Disk(self.loop, random.Random(seed + 2))
-        self.counts, self.slots = counts, slots
+        self.setting, self.counts, self.deaths = setting, setting.counts, 0
         self.lives: dict[str, Any] = {}
         self.story: list[str] = []
         self._incarnations: dict[str, int] = {}
         self._journals: dict[str, dict[bytes, bytes]] = {}
         self._chance = random.Random(seed + 3)
         _meet()
-        self._snapshot_of(policies, quota or pb.Quota())
+        self._snapshot_of(setting.policies, setting.quota or pb.Quota())
 
     def _snapshot_of(self, policies: tuple[Policy, ...], quota: pb.Quota) -> None:
         registry = _member("registry")
@@ -172,6 +195,7 @@ class World:
     def begin(self, name: str) -> None:
         """Start a node's next life."""
         self._incarnations[name] = self._incarnations.get(name, 0) + 1
+        self.lives[name] = None
         life = self.life(name)
         own = contextvars.Context()
         own.run(NODE.set, life)
@@ -184,10 +208,19 @@ class World:
         identity = Identity(of._key, of.credential, of.network_id, self._incarnations[name])
         node = SimNode(self.net, self.board, identity, member.trust, ROLES[name.partition("-")[0]], name)
         starts = {"gateway": self._gateway, "orchestrator": self._orchestrator, "worker": self._worker}
-        self.lives[name] = await starts[name.partition("-")[0]](name, node)
+        try:
+            self.lives[name] = await starts[name.partition("-")[0]](name, node)
+        except TetherError as error:  # whoever runs it starts it again
+            self.tell(f"{name} cannot begin: {error.reason.name}")
+            self.loop.call_at(self.loop.time() + 0.5, self._again, name, self.life(name), context=contextvars.Context())
 
     def _journal(self, name: str) -> SimJournal:
-        return SimJournal(self._journals.setdefault(name, {}), lambda: self._chance.uniform(0.0002, 0.002))
+        kept = self._journals.setdefault(name, {})
+        return SimJournal(kept, lambda: self._chance.uniform(0.0002, 0.002), self.setting.journal_max)
+
+    def kept(self, name: str) -> int:
+        """Entries of a node's journal."""
+        return len(self._journals.get(name, ()))
 
     async def _gateway(self, name: str, node: SimNode) -> GatewayCore:
         from tether.registry.catalogue import Catalogue
@@ -215,9 +248,11 @@ class World:
         return parts
 
     async def _worker(self, name: str, node: SimNode) -> WorkerCore:
-        config = WorkerConfig(state=_people()[1], engine="simulated", slots=self.slots, simulated_token_ms=10)
+        config = WorkerConfig(state=_people()[1], engine="simulated", slots=self.setting.slots, simulated_token_ms=10)
         ground = WorkerGround(node.identity, node.trust, node.channels, node.overlay)
-        core = WorkerCore(ground, config, Opener(config, self.loop))
+        core = WorkerCore(
+            ground, config, Opener(config, self.loop, self.setting.poison, lambda _: self._poisoned(name))
+        )
         core.keeper._journal = self._journal(name)
         for kept, body in core.keeper._journal.entries():
             core.keeper._restore(core.keeper._journal, kept, body)
@@ -237,6 +272,39 @@ class World:
         self.loop.kill(life)
         self.net.died(life)
         self.lives.pop(name, None)
+
+    def _poisoned(self, name: str) -> None:
+        self.deaths += 1
+        self.tell(f"{name} is ended by a prompt")
+        self.kill(name)
+        self.loop.call_at(self.loop.time() + 0.5, self._revive, name, context=contextvars.Context())
+        raise Died
+
+    def _revive(self, name: str) -> None:
+        if name not in self.lives:
+            self.begin(name)
+
+    def drain(self, name: str, grace_s: float) -> None:
+        """Let a node leave, as SIGTERM does; then its next life begins."""
+        if self.lives.get(name) is None:
+            return
+        self.tell(f"{name} is asked to leave")
+        own = contextvars.Context()
+        own.run(NODE.set, self.life(name))
+        self.loop.call_soon(lambda: self.loop.create_task(self._leave(name, grace_s)), context=own)
+
+    async def _leave(self, name: str, grace_s: float) -> None:
+        core, life = self.lives[name], self.life(name)
+        await core.drain(grace_s)
+        await core.close()
+        self.tell(f"{name} has left")
+        self.board.leave(_member(name).identity.node_id)
+        self.loop.call_at(self.loop.time(), self._again, name, life, context=contextvars.Context())
+
+    def _again(self, name: str, life: str) -> None:
+        if life not in self.loop.dead:
+            self.kill(name)
+            self._revive(name)
 
     def stop(self, name: str, for_s: float) -> None:
         """Stop a node for a while, as SIGSTOP does."""
@@ -263,7 +331,7 @@ class World:
                 return self.loop.run_until_complete(main())
             finally:
                 for task in asyncio.all_tasks(self.loop):
-                    task._log_destroy_pending = False
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
                 asyncio.set_event_loop(None)
 
     async def start_all(self) -> None:

@@ -153,3 +153,83 @@ def check_bills(bills: Mapping[str, Bill], delivered: Mapping[str, int]) -> list
         elif bill.output_tokens != tokens:
             wrong.append(f"job {job}: {tokens} tokens delivered, {bill.output_tokens} settled")
     return wrong
+
+
+def check_one_result(receipts: Iterable[tuple[str, bytes]], written: Mapping[str, bytes]) -> list[str]:
+    """One result per job: all readers were given the end that stands in the store.
+
+    Args:
+        receipts: job and body of the receipt of each whole answer that a client got.
+        written: body of the receipt in the store, by job.
+    """
+    wrong = []
+    for job, body in receipts:
+        if written.get(job, b"") != body:
+            wrong.append(f"job {job}: a client has another receipt than the store")
+    return wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """A tenant's counters beside what they count.
+
+    Attributes:
+        open_jobs: of the account.
+        held: tokens that the account holds.
+        settled: tokens that the account has settled.
+        jobs_open: rows of jobs that have not ended.
+        jobs_held: tokens held by those.
+        ended_held: tokens held by jobs that have ended.
+        jobs_settled: tokens settled by all jobs.
+        usage: tokens of all usage rows.
+        leased: tokens of leases that are open.
+    """
+
+    open_jobs: int = 0
+    held: int = 0
+    settled: int = 0
+    jobs_open: int = 0
+    jobs_held: int = 0
+    ended_held: int = 0
+    jobs_settled: int = 0
+    usage: int = 0
+    leased: int = 0
+
+
+def check_books(books: Mapping[str, Books]) -> list[str]:
+    """Held is what open jobs hold, settled is what was used, and no ended job holds anything.
+
+    Args:
+        books: of tenants by name; of a store from which nothing was purged.
+    """
+    wrong = []
+    for tenant, has in books.items():
+        pairs = (
+            ("open jobs", has.open_jobs, has.jobs_open),
+            ("held tokens", has.held, has.jobs_held + has.leased),
+            ("settled tokens", has.settled, has.jobs_settled),
+            ("tokens of usage", has.usage, has.jobs_settled),
+            ("tokens held by ended jobs", has.ended_held, 0),
+        )
+        wrong += [f"tenant {tenant}: {told} {what}, there are {real}" for what, told, real in pairs if told != real]
+    return wrong
+
+
+def check_limits(used: Mapping[str, int], limit: int, what: str) -> list[str]:
+    """Nobody is over a limit, at any moment; a limit of 0 is none.
+
+    Args:
+        used: by tenant.
+        limit: of every tenant.
+        what: its name.
+    """
+    return [f"tenant {tenant}: {count} {what}, {limit} allowed" for tenant, count in used.items() if 0 < limit < count]
+
+
+def check_rest(left: Mapping[str, int]) -> list[str]:
+    """Nothing is left when all is over: no flight, no slot, no entry of a journal, nobody in a queue.
+
+    Args:
+        left: counts by name.
+    """
+    return [f"{what}: {count} left when all was over" for what, count in left.items() if count]

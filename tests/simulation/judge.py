@@ -1,0 +1,171 @@
+"""What must hold of a seed: asked while it runs, at every commit, and when all is over."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ask import Ask
+from database import SimDatabase
+from mix import POISON
+from world import World
+
+from tether.errors import Reason
+from tether.store.jobs_store import SqlJobStore
+from tether.testing import invariants
+from tether.v1.infer_pb2 import Infer, JobState
+
+# what a request that never began may be told while things are broken
+REFUSALS = frozenset(
+    {
+        Reason.NO_WORKER,
+        Reason.NO_ORCHESTRATOR,
+        Reason.STORE_UNAVAILABLE,
+        Reason.UNREACHABLE,
+        Reason.OVERLOADED,
+        Reason.WORKER_LOST,
+        Reason.DRAINING,
+        Reason.SETTLEMENT_FAILED,
+        Reason.DEADLINE,
+    }
+)
+LIMITED = frozenset({Reason.QUOTA_EXCEEDED, Reason.RATE_LIMITED})
+DEADLY = frozenset({Reason.POISON, Reason.JOB_FAILED, Reason.WORKER_LOST})
+AWAY = frozenset({Reason.JOB_UNKNOWN, Reason.WORKER_LOST, Reason.JOB_CANCELLED, Reason.ANSWER_NOT_KEPT})
+KEPT_MAX = 3  # workers that one prompt may end, as streams.md §7 says
+
+
+class Judge:
+    """Judges one world.
+
+    Args:
+        world: which.
+        asks: its requests.
+    """
+
+    def __init__(self, world: World, asks: Sequence[Ask]) -> None:
+        self._world, self._asks = world, asks
+        self.wrong: list[str] = []
+        quota = world.setting.quota
+        if quota is not None:
+            world.disk.committed = self._limits
+
+    def jobs_open(self) -> int:
+        """Jobs that have not ended."""
+        return int(self._rows("SELECT count(*) FROM jobs WHERE state = 1")[0][0])
+
+    def _rows(self, query: str) -> list[Any]:
+        return list(self._world.disk.connection.execute(query).fetchall())
+
+    # at every commit
+
+    def _limits(self) -> None:
+        quota, passed_s = self._world.setting.quota, self._world.loop.time()
+        if quota is None or len(self.wrong) > 3:
+            return
+        if quota.concurrent_jobs:
+            jobs = dict(self._rows("SELECT tenant, count(*) FROM jobs WHERE state = 1 GROUP BY tenant"))
+            self.wrong += invariants.check_limits(jobs, quota.concurrent_jobs, "jobs at a time")
+        if quota.tokens_per_day:
+            query = "SELECT tenant, sum(held_tokens + settled_input + settled_output) FROM jobs GROUP BY tenant"
+            self.wrong += invariants.check_limits(dict(self._rows(query)), quota.tokens_per_day, "tokens in a day")
+        if quota.requests_per_minute:
+            most = quota.requests_per_minute + 1 + int(passed_s * quota.requests_per_minute / 60)
+            jobs = dict(self._rows("SELECT tenant, count(*) FROM jobs GROUP BY tenant"))
+            self.wrong += invariants.check_limits(jobs, most, "requests in a minute")
+
+    # when all is over
+
+    def streams(self) -> None:
+        """What clients got."""
+        for ask in self._asks:
+            where = f"request {ask.number}, job {ask.job}"
+            if not ask.ended:
+                self.wrong.append(f"{where} hung after {len(ask.chunks)} chunks")
+            elif ask.error is not None:
+                if not self._may(ask):
+                    self.wrong.append(f"{where}: ended with {ask.error} after {len(ask.chunks)} chunks")
+                self.wrong += [f"{where}: {words}" for words in invariants.check_failure(ask.chunks, failed=True)]
+            elif ask.whole:
+                self.wrong += [f"{where}: {words}" for words in invariants.check_stream(ask.chunks, ask.expected)]
+
+    def _may(self, ask: Ask) -> bool:
+        """Whether a request may end as it did."""
+        reason = ask.error.reason if ask.error is not None else Reason.INTERNAL
+        same = [other for other in self._asks if other.name == ask.name and other.name] or [ask]
+        if reason is Reason.JOB_CANCELLED:
+            return any(other.called_off or other.on_disconnect == "cancel" for other in same)
+        if reason is Reason.JOB_CONFLICT:
+            return any(other.seed != ask.seed for other in same)
+        if ask.prompt == POISON and reason in DEADLY:
+            return True
+        if reason is Reason.SETTLEMENT_FAILED and self._world.setting.journal_max < 10:
+            return True
+        if ask.back_s and reason in AWAY:
+            return True
+        began = any(chunk.continuation for chunk in ask.chunks)
+        limited = self._world.setting.quota is not None and reason in LIMITED
+        return not began and (limited or reason in REFUSALS)
+
+    async def store(self) -> None:
+        """What the store says."""
+        store = await SqlJobStore.over(SimDatabase(self._world.disk))  # type: ignore[arg-type]
+        self.wrong += list(await store.check())
+        whole = {ask.job: ask for ask in self._asks if ask.whole}
+        bills, written = {}, {}
+        for job in whole:
+            row = await store.get(bytes.fromhex(job))
+            if row is not None:
+                bills[job] = invariants.Bill(JobState.ValueType(row.state), row.settled.output_tokens)
+                written[job] = Infer.Receipt.FromString(row.receipt).body
+        self.wrong += invariants.check_bills(bills, {job: ask.tokens for job, ask in whole.items()})
+        got = [(ask.job, ask.chunks[-1].receipt.body) for ask in self._asks if ask.whole]
+        self.wrong += invariants.check_one_result(got, written)
+        self.wrong += invariants.check_books(self._books())
+
+    def _books(self) -> dict[str, invariants.Books]:
+        jobs = (
+            "SELECT tenant, sum(state = 1), sum((state = 1) * held_tokens), sum((state != 1) * held_tokens),"
+            " sum(settled_input + settled_output) FROM jobs GROUP BY tenant"
+        )
+        by_job = {row[0]: row[1:] for row in self._rows(jobs)}
+        usage = dict(self._rows("SELECT tenant, sum(input_tokens + output_tokens) FROM usage GROUP BY tenant"))
+        leased = dict(self._rows("SELECT tenant, sum(tokens) FROM leases WHERE open = 1 GROUP BY tenant"))
+        books = {}
+        accounts = "SELECT tenant, open_jobs, held_tokens, settled_input + settled_output FROM accounts"
+        for tenant, open_jobs, held, settled in self._rows(accounts):
+            own = by_job.get(tenant, (0, 0, 0, 0))
+            books[tenant] = invariants.Books(
+                open_jobs, held, settled, own[0], own[1], own[2], own[3], usage.get(tenant, 0), leased.get(tenant, 0)
+            )
+        return books
+
+    def left(self) -> dict[str, int]:
+        """What nodes still have in their hands."""
+        left = {"open jobs": self.jobs_open()}
+        for name, core in self._world.lives.items():
+            left[f"{name}, journal"] = self._world.kept(name)
+            if core is None:
+                left[f"{name}, beginning"] = 1
+            elif name.startswith("gateway"):
+                left[f"{name}, flights"] = len(core.conductor)
+                left[f"{name}, readers"] = core.splice.table.stats()["readers"]
+                left[f"{name}, tasks"] = len(core.tasks)
+            elif name.startswith("worker"):
+                left[f"{name}, attempts"] = len(core.jobs)
+                left[f"{name}, logs"] = core.machine.logs.stats()["running"]
+            else:
+                left[f"{name}, queue"] = len(core.queue)
+        return left
+
+    def rest(self) -> None:
+        """Nothing is left."""
+        left = self.left()
+        if self._world.setting.journal_max < 10:  # what found the disk full waits for the deadline
+            left = {what: count for what, count in left.items() if "journal" not in what}
+        self.wrong += invariants.check_rest(left)
+        if self._world.deaths > KEPT_MAX and not self._broken():
+            self.wrong.append(f"one prompt ended {self._world.deaths} workers")
+
+    def _broken(self) -> bool:
+        """Whether anything but the prompt broke."""
+        words = ("stops", "is killed", "reach", "gone", "forgets", "slow", "off", "asked", "twice")
+        return any(word in line for line in self._world.story for word in words)
