@@ -25,6 +25,7 @@ _BEARER = "bearer "
 _ATTEMPT_KEYS = ("grpc-previous-rpc-attempts", "x-stainless-retry-count")  # gRPC's own retries, and OpenAI's clients
 _ATTEMPTS_MAX = 1_000  # of a client's own count; more says nothing more
 _SEALED = 4  # field number of `Infer.Input.sealed`
+_RETRY_RATIO = 0.18  # with the first that everybody has, and the floor, within a fifth
 _BUDGET_WAIT_S = 5.0  # a quiet tenant earns one retry in this time
 
 
@@ -96,7 +97,7 @@ class Admission:
         self._config = config
         self._draw = draw
         self._throttle = KeyThrottle(config.wrong_keys_max, config.wrong_key_refill_s)
-        self._retries = RetryBudget()
+        self._retries = RetryBudget(_RETRY_RATIO)
         self.demands = Demands()
         self.minutes = Minutes()
 
@@ -163,6 +164,14 @@ class Admission:
         if known is None or not known(admitted):
             self._charge(tenant, header.previous_attempts, now_s)
         return admitted
+
+    def retry(self, tenant: str, now_s: float) -> float | None:
+        """Spend a retry of a tenant, for an attempt that repeats what an engine failed.
+
+        Returns:
+            None where it may go out; else seconds after which one is earned.
+        """
+        return None if self._retries.retry(tenant, now_s) else _BUDGET_WAIT_S
 
     def _charge(self, tenant: registry_pb2.Tenant, previous_attempts: int, now_s: float) -> None:
         """Count a request that starts something: towards the tenant's minute, and a repeat towards its retries."""

@@ -1,7 +1,7 @@
 """What follows an attempt that ended without an answer: which cause is told, when to ask again, how the next goes on.
 
 Pure rules. Continuations draw on no retry budget: they are work that was admitted already, bounded by the deadline and
-by the attempts of a job.
+by the attempts of a job. An attempt after an engine failed with nothing made is a retry like a client's own.
 Source: docs/design/streams.md §4, §7; docs/design/seams.md ("Attempts").
 """
 
@@ -76,6 +76,17 @@ def cause_of(failure: link_pb2.Link.Failure, accepted: tuple[int, int]) -> Cause
         return None
     refused = accepted == POSITION_NONE and reason is not Reason.ENGINE_FAILED
     return placement_pb2.PLACE_CAUSE_REFUSED if refused else placement_pb2.PLACE_CAUSE_FAILED
+
+
+def is_retry(lost: Lost, accepted: tuple[int, int]) -> bool:
+    """Whether an attempt after this one does all of its work again, after a failure of its engine."""
+    return lost.cause == placement_pb2.PLACE_CAUSE_FAILED and accepted == POSITION_NONE
+
+
+def unretried(lost: Lost, retry_after_s: float) -> TetherError:
+    """How a job ends whose tenant has no retry left: as its attempt did, with a time to come back after."""
+    error = lost.error
+    return TetherError(error.reason, error.message, retry_after_s=error.retry_after_s or retry_after_s)
 
 
 def wait_s(error: TetherError, failures: int, chance: float, left_s: float) -> float | None:

@@ -220,7 +220,7 @@ class Conductor:
     def _on_abandon(self, job: bytes, _epoch: int, tokens: int, text_bytes: int) -> None:
         flight = self._flights.get(job)
         if flight is not None and flight.ended is None:
-            self._endings.give_up(flight, flight.newest, (tokens, text_bytes), None)
+            self._endings.give_up(flight, flight.newest, (tokens, text_bytes), flight.failure)
 
     def _on_finish(self, job: bytes) -> None:
         flight = self._flights.pop(job, None)

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from tether.errors import TetherError
 from tether.v1 import placement_pb2
 from tether_gateway.admission import Admitted
 from tether_gateway.attempt import Lost
@@ -47,6 +48,7 @@ class Flight:
         reattached: attempt and position at which it was taken up on a new link last: there it is not tried again.
         followed: attempt whose driver is looked for, since when (monotonic seconds), and how often.
         pending: attempt that ended while the next one was looked for, and how.
+        failure: how its engine failed it, where no attempt follows.
         ended: outcome that was found elsewhere; its readers get the rest of the kept answer.
         finished: resolved when the table has forgotten it.
     """
@@ -69,6 +71,7 @@ class Flight:
     reattached: tuple[int, tuple[int, int]] = (0, (0, 0))
     followed: tuple[int, float, int] = (0, 0.0, 0)
     pending: tuple[int, Lost] | None = None
+    failure: TetherError | None = None
     ended: placement_pb2.Ended | None = None
     finished: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 

@@ -97,6 +97,10 @@ class Governor:
         self.refuse_while_draining()
         return self._admission.admit(raw, asked, self._clock_s(), self._wall_s(), known)
 
+    def retry(self, admitted: Admitted) -> float | None:
+        """Spend a retry of the tenant; None where it may go out, else seconds until one is earned."""
+        return self._admission.retry(admitted.tenant, self._clock_s())
+
     def refuse_while_draining(self) -> None:
         """Raise DRAINING once the gateway is on its way out."""
         if self.draining:

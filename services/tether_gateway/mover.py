@@ -18,7 +18,15 @@ from tether.errors import Reason, TetherError
 from tether.link import LinkEnd
 from tether.v1 import infer_pb2, placement_pb2
 from tether_gateway import metrics
-from tether_gateway.attempt import ATTEMPTS_MAX, POSITION_NONE, REFUSALS_WAIT_S, Lost, wait_s
+from tether_gateway.attempt import (
+    ATTEMPTS_MAX,
+    POSITION_NONE,
+    REFUSALS_WAIT_S,
+    Lost,
+    is_retry,
+    unretried,
+    wait_s,
+)
 from tether_gateway.config import Config
 from tether_gateway.endings import Endings, meaning
 from tether_gateway.flight import Flight, Placement
@@ -181,6 +189,9 @@ class Mover:
             flight.refusals += 1
             if flight.refusals >= self._config.attempts_max:
                 raise lost.error
+        if is_retry(lost, accepted) and (hint_s := self._governor.retry(flight.admitted)) is not None:
+            flight.failure = lost.error
+            raise unretried(lost, hint_s)
         failures = 0
         while True:
             try:

@@ -90,6 +90,11 @@ class FakeGovernor:
     gate: asyncio.Event | None = None
     receipt_error: TetherError | None = None
     draining: bool = False
+    retries: int = 16
+
+    def retry(self, _admitted: Admitted) -> float | None:
+        self.retries -= 1
+        return None if self.retries >= 0 else 5.0
 
     async def place(self, _admitted: Admitted, again: Again, _trace: object = None) -> placement_pb2.PlaceResponse:
         self.asked.append(again)

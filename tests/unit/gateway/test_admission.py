@@ -167,6 +167,15 @@ def test_repeats_over_a_fifth_of_the_requests_are_refused_with_a_wait(admission:
     assert 10 <= let <= 12  # a fifth of fifty, and the one that everybody has
 
 
+def test_attempts_that_repeat_what_an_engine_failed_draw_on_the_same_budget(admission: Admission) -> None:
+    for _ in range(50):
+        admit(admission, request())
+    let = sum(admission.retry("demo", 0.0) is None for _ in range(50))
+    assert 10 <= let <= 12
+    assert admission.retry("demo", 0.0)
+    assert refused(admission, asked(**{"grpc-previous-rpc-attempts": "1"})) is not None
+
+
 def refused(admission: Admission, by: Asked) -> TetherError | None:
     try:
         assert admit(admission, request(), by).header.previous_attempts == 1

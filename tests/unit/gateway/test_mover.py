@@ -148,6 +148,36 @@ async def test_failed_attempt_is_followed_with_its_cause(
     assert world.text == f"{said}x"
 
 
+async def test_failure_of_an_engine_is_retried_only_within_the_budget(world: Any) -> None:
+    flight = await world.enter(placed(1, "w1"))
+    world.governor.retries = 1
+    world.governor.script = [placed(2, "w2"), placed(3, "w3")]
+    world.fail(flight, "ENGINE_FAILED")
+    await moved(world, flight, 2)
+    world.fail(flight, "ENGINE_FAILED")
+    await world.reading
+    assert (world.failure.reason, world.failure.retry_after.seconds) == ("ENGINE_FAILED", 5)
+    assert len(world.governor.asked) == 1
+    await world.until(lambda: world.governor.completed, "settled")
+    assert world.governor.completed[0].error.startswith("ENGINE_FAILED: ")  # so that breakers hear of it
+
+
+@pytest.mark.parametrize("reason", ["WORKER_LOST", "OVERLOADED", "ENGINE_FAILED"])
+async def test_what_is_no_retry_needs_no_budget(world: Any, reason: str) -> None:
+    flight = await world.enter(placed(1, "w1"))
+    world.governor.retries = 0
+    world.governor.script = [placed(2, "w2")]
+    if reason == "WORKER_LOST":
+        world.links.down.add("w1")
+        world.cut("w1")
+    else:
+        if reason == "ENGINE_FAILED":
+            world.say(flight, "a")
+        world.fail(flight, reason)
+    await moved(world, flight, 2)
+    assert world.governor.retries == 0
+
+
 async def test_refusals_end_with_the_last_error(world: Any) -> None:
     flight = await world.enter(placed(1, "w1"))
     world.governor.script = [placed(2, "w2"), placed(3, "w3")]
