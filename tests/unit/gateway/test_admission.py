@@ -164,14 +164,14 @@ def test_repeats_over_a_fifth_of_the_requests_are_refused_with_a_wait(admission:
         let += 1
     assert error.reason is Reason.RATE_LIMITED
     assert error.retry_after_s
-    assert 10 <= let <= 12  # a fifth of fifty, and the one that everybody has
+    assert 9 <= let <= 11  # a little under a fifth of fifty, and the one that everybody has
 
 
 def test_attempts_that_repeat_what_an_engine_failed_draw_on_the_same_budget(admission: Admission) -> None:
     for _ in range(50):
         admit(admission, request())
     let = sum(admission.retry("demo", 0.0) is None for _ in range(50))
-    assert 10 <= let <= 12
+    assert 9 <= let <= 11
     assert admission.retry("demo", 0.0)
     assert refused(admission, asked(**{"grpc-previous-rpc-attempts": "1"})) is not None
 
