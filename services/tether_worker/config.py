@@ -21,6 +21,7 @@ class Config(ServiceConfig):
         threads: threads of one engine; part of its fingerprint.
         prefill_chunk: tokens of one piece of a prompt, in place of the model's own; part of the fingerprint, so that
             workers that differ in it go on with each other's answers as COHERENT. 0 is the model's own.
+        step_delay_ms: pause before each step of a decoder, so that answers last where somebody is to watch them.
         simulated_token_ms: time between two tokens of a simulated sequence.
         simulate_faults: test setting of a simulated engine: faults on order, such as `poison_text=BOOM,fail_rate=0.01`.
         gpu_class: class of its GPU, or `cpu`.
@@ -43,6 +44,7 @@ class Config(ServiceConfig):
     tenant_jobs_max: int = Field(0, ge=0, le=65_536)
     threads: int = Field(1, ge=1, le=256)  # small models lose by more
     prefill_chunk: int = Field(0, ge=0, le=4_096)
+    step_delay_ms: float = Field(0, ge=0, le=1_000)  # for demonstrations and tests
     simulated_token_ms: float = Field(20.0, ge=0, le=10_000)
     simulate_faults: str = Field("", max_length=1_024)
     gpu_class: str = Field("cpu", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")

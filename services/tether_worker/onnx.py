@@ -4,6 +4,7 @@ Imported only where such models are served, so that a worker without onnxruntime
 """
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -68,4 +69,7 @@ def open_folder(folder: Path, config: Config) -> ModelRuntime:
     """
     if format_of(folder) == TENSORS:
         return OnnxTensors(folder, slots=config.slots, threads=config.threads)
-    return OnnxDecoder(folder, slots=config.slots, threads=config.threads, chunk_tokens=config.prefill_chunk)
+    decoder = OnnxDecoder(folder, slots=config.slots, threads=config.threads, chunk_tokens=config.prefill_chunk)
+    if config.step_delay_ms:
+        decoder.config = replace(decoder.config, step_delay_ms=config.step_delay_ms)
+    return decoder

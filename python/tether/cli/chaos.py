@@ -73,7 +73,8 @@ async def show(state: Path, region: str, workers: "list[Child]") -> list[str]:
     async with Client(read_endpoints(state)["gateway"], key) as client:
         undisturbed = await _undisturbed(client, state, region)
         typer.secho(f"\n> {PROMPT}", fg="cyan")
-        shown = await _disturbed(client, state, region, workers)
+        homes = await _homes(state, region, workers)
+        shown = await _disturbed(client, state, homes)
     wrong = judge(shown, undisturbed)
     _tell(shown, undisturbed, wrong)
     return wrong
@@ -100,8 +101,12 @@ def _stream(client: Client) -> "Stream":
     )
 
 
-async def _disturbed(client: Client, state: Path, region: str, workers: "list[Child]") -> Shown:
-    """Stream on screen, and kill the worker that streams."""
+async def _disturbed(client: Client, state: Path, homes: "dict[str, Child]") -> Shown:
+    """Stream on screen, and kill the worker that streams.
+
+    Raises:
+        TetherError: WORKER_LOST where that is none of these; or what ended the answer.
+    """
     shown, last_s = Shown(), 0.0
     async with _stream(client) as stream:
         async for piece in stream:
@@ -111,7 +116,7 @@ async def _disturbed(client: Client, state: Path, region: str, workers: "list[Ch
             _show(piece, killed=bool(shown.victim))
             shown.text, last_s = shown.text + piece.text, now_s
             if not shown.victim and piece.tokens >= KILL_AT_TOKEN and not piece.done:
-                victim = await _worker_of(client, stream.job_id, state, region, workers)
+                victim = await _worker_of(client, stream.job_id, homes)
                 victim.kill()
                 last_s = time.monotonic()
                 shown.victim, shown.pid, shown.at_tokens = victim.name, victim.pid, piece.tokens
@@ -128,23 +133,24 @@ def _show(piece: Piece, *, killed: bool) -> None:
     typer.secho(piece.text, fg="yellow" if killed else "green", nl=False)
 
 
-async def _worker_of(client: Client, job_id: str, state: Path, region: str, workers: "list[Child]") -> "Child":
-    """The child that runs a job.
-
-    Raises:
-        TetherError: WORKER_LOST where it is none of them.
-    """
+async def _homes(state: Path, region: str, workers: "list[Child]") -> "dict[str, Child]":
+    """The children by their workers' names, looked up before it must go fast."""
     from tether.cli.operator import connect, pages
     from tether.v1.control_pb2 import ListWorkersRequest
 
-    job = await client.job(job_id=job_id)
     async with connect(state, None, region) as operator:
         found: list[Any] = await pages((await operator.control()).ListWorkers, ListWorkersRequest(), "workers")
-    address = next((one.report.address for one in found if one.name == job.worker_id), "")
-    for child in workers:
-        if address and address in child.endpoints().values():
-            return child
-    raise TetherError(Reason.WORKER_LOST, "The worker that answers is none of this region's.")
+    addresses = {one.report.address: one.name for one in found}
+    homes = {addresses.get(address): child for child in workers for address in child.endpoints().values()}
+    return {name: child for name, child in homes.items() if name is not None}
+
+
+async def _worker_of(client: Client, job_id: str, homes: "dict[str, Child]") -> "Child":
+    """The child that runs a job."""
+    job = await client.job(job_id=job_id)
+    if job.worker_id not in homes:
+        raise TetherError(Reason.WORKER_LOST, "The worker that answers is none of this region's.")
+    return homes[job.worker_id]
 
 
 def judge(shown: Shown, undisturbed: str) -> list[str]:
@@ -159,6 +165,7 @@ def judge(shown: Shown, undisturbed: str) -> list[str]:
     )
     claims = {
         "no worker was killed: the answer was too short": bool(shown.victim),
+        "no other worker went on: the answer was whole when its worker was killed": shown.receipt.epoch > 1,
         "the bytes differ from the undisturbed run": shown.text == undisturbed,
         "the client saw the failure": shown.resumes == 0,
         "the receipt is not of the whole answer": shown.receipt.complete

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
+CHAOS_STEP_MS = 10.0  # the answer takes two seconds: slow enough to watch, and to be cut in its middle
 EPILOG = """Examples:
 
 \b
@@ -65,6 +66,7 @@ def up(
         metrics_port=metrics_port,
         overlay_port=overlay_port,
         children=chaos,
+        extra={"worker": {"step_delay_ms": CHAOS_STEP_MS}} if chaos else {},
     )
     if chaos:
         check_chaos(workers, prompt)

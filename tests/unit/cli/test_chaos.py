@@ -37,6 +37,7 @@ def test_whole_answer_is_judged_whole():
         ({"text": TEXT + "!"}, "bytes differ"),
         ({"resumes": 1}, "client saw"),
         ({"receipt": Infer.ReceiptBody()}, "receipt"),
+        ({"receipt": Infer.ReceiptBody(epoch=1)}, "no other worker"),
         ({"job": Job(state=JobState.JOB_STATE_RESERVED)}, "not settled"),
         ({"job": Job(state=JobState.JOB_STATE_DONE, usage=Infer.Usage(output_tokens=8))}, "bill"),
     ],
