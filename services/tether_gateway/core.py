@@ -96,6 +96,7 @@ class GatewayCore:
         launcher = Launcher(self.splice, terms)
         launcher.launched = self.recall.driven
         mover = Mover(asks, launcher, endings, self.tasks, config)
+        endings.undecided = mover.undecided
         self.conductor = Conductor(self.splice, self.links, mover, endings, self.tasks)
         self.streams = Streams(self.governor, self.splice, self.conductor, self.recall)
         self.recall.here = lambda job: self.conductor.get(job) is not None

@@ -4,6 +4,7 @@ The table decides that an end has come; the settler brings it into the store; he
 Source: docs/design/streams.md §5.
 """
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -22,6 +23,10 @@ from tether_gateway.tasks import Tasks
 
 Unheard = Callable[[Admitted, BaseException | None, int], None]  # request, how its Place ended, attempt before it
 At = tuple[int, int]  # delivered position: tokens and bytes
+Undecided = Callable[[Flight], None]  # its attempt has ended, and another one may count
+UNDECIDED_S = 0.1  # before an end is asked about again; longer each time
+UNDECIDED_MAX_S = 1.0
+LOOKS_MIN = 3  # a driver that lives has said which of two attempts counts by then
 FRAME_BYTES_MAX = 4_096  # of a deposited frame, as placement.proto says
 FRAME_EVERY_S = 1.0  # deposits of broken frames: the first tells it all
 _log = structlog.get_logger("tether.gateway")
@@ -47,6 +52,7 @@ class Endings:
         self._tasks = tasks
         self._frame_s = -FRAME_EVERY_S
         self.unheard: Unheard = _ignore
+        self.undecided: Undecided = _stay
 
     def fail(self, flight: Flight, error: TetherError) -> None:
         """End a job with an error, after what was accepted."""
@@ -99,26 +105,48 @@ class Endings:
             request = placement_pb2.DepositRequest(job_id=job, epoch=ended.job.epoch, request=admitted.raw)
             self._tasks.spawn(self._deposit(request))
 
-    def broken(self, peer_id: str, frame: bytes, fault: str, now_s: float) -> None:
+    def broken(
+        self, peer_id: str, frame: bytes, fault: str, now_s: float, attempt: tuple[bytes, int] = (b"", 0)
+    ) -> None:
         """A worker sent what is no frame, or breaks the rules: a dead letter keeps the first of a second."""
         if now_s - self._frame_s < FRAME_EVERY_S:
             return
         self._frame_s = now_s
         error = f"{Reason.LINK_PROTOCOL.name}: {fault}"[:1_024]
-        request = placement_pb2.DepositRequest(frame=frame[:FRAME_BYTES_MAX], error=error, peer_id=peer_id)
+        job, epoch = attempt
+        request = placement_pb2.DepositRequest(
+            job_id=job, epoch=epoch, frame=frame[:FRAME_BYTES_MAX], error=error, peer_id=peer_id
+        )
         self._tasks.spawn(self._deposit(request))
 
     async def _commit(self, flight: Flight, epoch: int, request: placement_pb2.CompleteRequest) -> None:
         try:
-            settled = await self._settler.settle(request, flight.late)
+            settled = await self._decided(flight, epoch, request)
         except TetherError as error:
             self.fail(flight, error)
+            return
+        if settled is None:
             return
         if settled.elsewhere(request):
             await self._elsewhere(flight)
             return
         self._splice.act(self._table.committed(flight.job, epoch, settled.outcome, settled.settlement, now_ms()))
         self._told(flight, epoch, settled)
+
+    async def _decided(self, flight: Flight, epoch: int, request: placement_pb2.CompleteRequest) -> Settled | None:
+        """The outcome that holds; None where the flight went on to another attempt before there was one.
+
+        Of two attempts that race only the driver says which one counts, and of an old one nobody asks the end.
+        """
+        looks = 0
+        while (settled := await self._settler.settle(request, flight.late)).outcome == infer_pb2.JOB_STATE_RESERVED:
+            if flight.driver or looks >= LOOKS_MIN:
+                self.undecided(flight)
+            looks += 1
+            await asyncio.sleep(min(UNDECIDED_S * looks, UNDECIDED_MAX_S))
+            if flight.epoch != epoch or flight.finished.done():
+                return None
+        return settled
 
     async def _elsewhere(self, flight: Flight) -> None:
         """Another attempt's answer is the job's: readers get that one's end."""
@@ -156,6 +184,10 @@ class Endings:
 
 
 def _ignore(_admitted: Admitted, _error: BaseException | None, _after_epoch: int) -> None:
+    return
+
+
+def _stay(_flight: Flight) -> None:
     return
 
 

@@ -185,7 +185,6 @@ class Governor:
         """Cancel a job for good; returns it as it stands, with the outcome that holds."""
         request = placement_pb2.CompleteRequest(
             job_id=bytes.fromhex(found.name),
-            epoch=found.epoch,
             outcome=infer_pb2.JOB_STATE_CANCELLED,
             delivered=infer_pb2.Infer.Position(tokens=at[0], bytes=at[1]),
         )

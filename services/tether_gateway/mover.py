@@ -109,6 +109,11 @@ class Mover:
         elif not flight.finished.done():
             flight.moving = self._tasks.spawn(self._moving(flight, lost))
 
+    def undecided(self, flight: Flight) -> None:
+        """The present attempt has ended, but it is not the one whose end counts, or not yet: look for that."""
+        error = TetherError(Reason.WORKER_LOST, "Another attempt has taken this one's place.", retry_after_s=0.1)
+        self.move(flight, Lost(placement_pb2.PLACE_CAUSE_TAKE_OVER, error))
+
     def stop(self, flight: Flight) -> None:
         """The job is over: nothing is looked for any more."""
         for task in (flight.moving, flight.hedging):

@@ -19,6 +19,22 @@ class Deadlock(RuntimeError):
     """Nothing is due, and nobody is done: something waits for ever."""
 
 
+def nobody() -> contextvars.Context:
+    """A context of no node: wires, and whoever starts processes, outlive nodes."""
+    made = contextvars.Context()
+    made.run(NODE.set, "nobody")
+    return made
+
+
+def _own(context: contextvars.Context | None) -> contextvars.Context:
+    """A callback's context; one that was made empty is the node's that made it."""
+    if context is None:
+        return contextvars.copy_context()
+    if NODE not in context:
+        context.run(NODE.set, NODE.get())
+    return context
+
+
 class VirtualLoop(asyncio.base_events.BaseEventLoop):
     """A deterministic loop: same callbacks, same order, same times.
 
@@ -65,14 +81,14 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
         """As every loop; but see the module."""
-        own = contextvars.copy_context() if context is None else context
+        own = _own(context)
         return super().call_soon(self._guarded, callback, args, own, context=own)
 
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         """As every loop; but see the module."""
-        own = contextvars.copy_context() if context is None else context
+        own = _own(context)
         timer = asyncio.TimerHandle(when, self._guarded, (callback, args, own), self, own)
         self._made += 1
         heapq.heappush(self._timers, (when, self._made, timer))
@@ -103,7 +119,7 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         """Hold a life's callbacks back for so many seconds; then they run in their order."""
         if life not in self._held and life not in self.dead:
             self._held[life] = []
-            self.call_at(self._now_s + for_s, self._thaw, life, context=contextvars.Context())
+            self.call_at(self._now_s + for_s, self._thaw, life, context=nobody())
 
     def _thaw(self, life: str) -> None:
         for callback, args, own in self._held.pop(life, ()):

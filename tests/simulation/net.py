@@ -13,13 +13,13 @@ from typing import Any
 
 import grpc
 from grpc import aio
-from loop import NODE, VirtualLoop
+from loop import NODE, VirtualLoop, nobody
 
 from tether.errors import TetherError
 from tether.node.caller import CallerInterceptor
 from tether.rpc.status import code_of, trailers
 
-_NOBODY = contextvars.Context()  # of no node: wires outlive nodes
+_NOBODY = nobody()
 TICK_S = 1e-6  # between two messages of one call: timers that are due at once have no order
 UNAVAILABLE, DEADLINE, CANCELLED = (
     grpc.StatusCode.UNAVAILABLE,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from loop import NODE, VirtualLoop
+from loop import NODE, VirtualLoop, nobody
 from net import Channel, Net, Server
 
 from tether.errors import Reason, TetherError
@@ -94,7 +94,7 @@ class Board:
             entry[1](change)
 
     def _later(self, delay_s: float, work: Callable[[], None]) -> None:
-        self.loop.call_at(self.loop.time() + delay_s, work, context=contextvars.Context())
+        self.loop.call_at(self.loop.time() + delay_s, work, context=nobody())
 
 
 class SimOverlay:

@@ -23,7 +23,7 @@ from unittest import mock
 import clock  # first: it stands in for the process's clocks
 import engine  # noqa: F401 - workers get virtual engines
 from database import Disk, SimDatabase
-from loop import NODE, WALL_S, VirtualLoop
+from loop import NODE, VirtualLoop, WALL_S, nobody
 from net import Channel, Net
 from nacl.signing import SigningKey
 from node import Board, SimJournal, SimNode
@@ -212,7 +212,7 @@ class World:
             self.lives[name] = await starts[name.partition("-")[0]](name, node)
         except TetherError as error:  # whoever runs it starts it again
             self.tell(f"{name} cannot begin: {error.reason.name}")
-            self.loop.call_at(self.loop.time() + 0.5, self._again, name, self.life(name), context=contextvars.Context())
+            self.loop.call_at(self.loop.time() + 0.5, self._again, name, self.life(name), context=nobody())
 
     def _journal(self, name: str) -> SimJournal:
         kept = self._journals.setdefault(name, {})
@@ -277,7 +277,7 @@ class World:
         self.deaths += 1
         self.tell(f"{name} is ended by a prompt")
         self.kill(name)
-        self.loop.call_at(self.loop.time() + 0.5, self._revive, name, context=contextvars.Context())
+        self.loop.call_at(self.loop.time() + 0.5, self._revive, name, context=nobody())
         raise Died
 
     def _revive(self, name: str) -> None:
@@ -299,7 +299,7 @@ class World:
         await core.close()
         self.tell(f"{name} has left")
         self.board.leave(_member(name).identity.node_id)
-        self.loop.call_at(self.loop.time(), self._again, name, life, context=contextvars.Context())
+        self.loop.call_at(self.loop.time(), self._again, name, life, context=nobody())
 
     def _again(self, name: str, life: str) -> None:
         if life not in self.loop.dead:
