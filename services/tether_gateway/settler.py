@@ -190,11 +190,11 @@ class Settler:
         failures = 0
         while True:
             waiting = self._waiting()
+            metrics.JOURNALED.set(len(waiting))
             if not waiting:
                 self._more.clear()
                 await self._more.wait()
                 continue
-            metrics.JOURNALED.set(len(waiting))
             first = int(self._chance() * len(waiting))  # one that is never acknowledged holds no other up
             chosen = (waiting[first:] + waiting[:first])[:RESEND_MAX]
             sent = await asyncio.gather(*(self._again(*entry) for entry in chosen))

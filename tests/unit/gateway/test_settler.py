@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from tether.errors import Reason, TetherError
 from tether.node.journal import Journal
@@ -110,6 +111,18 @@ async def test_late_end_leaves_pending_and_is_written_when_the_store_is_back(sto
     store.fault = None
     await until(lambda: not journal.entries())
     assert store.written == [end().job_id]
+    await made.close()
+    await journal.close()
+
+
+async def test_gauge_of_journaled_ends_falls_back_to_zero(store: Store, tmp_path: Path) -> None:
+    journal = await opened(tmp_path)
+    store.fault = AWAY
+    made = settler(store, journal, try_s=0.02)
+    await made.settle(end(), late())
+    await until(lambda: REGISTRY.get_sample_value("tether_gateway_journaled") == 1)
+    store.fault = None
+    await until(lambda: REGISTRY.get_sample_value("tether_gateway_journaled") == 0)
     await made.close()
     await journal.close()
 
