@@ -1,6 +1,6 @@
 """Opens the job store by its address: a file for SQLite, `postgresql://…` for PostgreSQL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tether.errors import Reason, TetherError
@@ -19,6 +19,7 @@ async def open_jobs(
     letters: LetterLimits = _LETTERS,
     outbox: bool = False,
     generation_min: int = 0,
+    seen: Mapping[bytes, int] | None = None,
     now_ms: Callable[[], int] | None = None,
 ) -> SqlJobStore:
     """Open or create a job store.
@@ -28,7 +29,9 @@ async def open_jobs(
         replica: `postgresql://…` of a replica for long reads, which may then be a little late; empty for none.
         letters: how many dead letters are kept.
         outbox: whether somebody takes usage by `outbox`; until then usage is kept row by row, at most 30 days.
-        generation_min: a store of an older generation is refused: the newest that the caller has seen.
+        generation_min: a store of an older generation is refused, whichever store it is.
+        seen: newest generation that the caller has seen of each store, by `store_id`: an older one is refused, since
+            another copy of that store was promoted in its place.
         now_ms: wall clock, milliseconds since the Unix epoch; None for the machine's own (SQLite) or the server's.
 
     Returns:
@@ -38,11 +41,12 @@ async def open_jobs(
         TetherError: STORE_UNAVAILABLE; STORE_CORRUPT for a damaged file; STORE_UNUSABLE for a schema of a newer Tether,
             a fenced store, an address that is none, or where asyncpg is not installed.
     """
+    keep = Keep(letters, outbox, generation_min, seen or {})
     if is_postgres(url):
-        return await _open_postgres(str(url), replica, now_ms, Keep(letters, outbox, generation_min))
+        return await _open_postgres(str(url), replica, now_ms, keep)
     if "://" in str(url):
         raise TetherError(Reason.STORE_UNUSABLE, "The store's address must be a file or postgresql://…", field="store")
-    return await SqliteJobStore.open(Path(url), now_ms or wall_ms, Keep(letters, outbox, generation_min))
+    return await SqliteJobStore.open(Path(url), now_ms or wall_ms, keep)
 
 
 async def _open_postgres(url: str, replica: str, now_ms: Callable[[], int] | None, keep: Keep) -> SqlJobStore:

@@ -4,8 +4,8 @@ Source: docs/design/design.md §5.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from tether.job.key import SECRET_BYTES, job_id
@@ -51,11 +51,13 @@ class Keep:
         letters: how many dead letters are kept.
         outbox: whether somebody takes usage by `outbox`: until then it is kept row by row.
         generation_min: a store of an older generation is refused.
+        seen: newest generation that was seen of each store, by its id: the same for the store that this is.
     """
 
     letters: LetterLimits = _LETTERS
     outbox: bool = False
     generation_min: int = 0
+    seen: Mapping[bytes, int] = field(default_factory=dict)
 
 
 _STORE_ID_BYTES = 16
@@ -117,7 +119,7 @@ class SqlJobStore:
         """
         facts = {"store_id": secrets.token_bytes(_STORE_ID_BYTES), "job_secret": secrets.token_bytes(SECRET_BYTES)}
         try:
-            generation = await database.write(lambda: jobs_meta.enter(keep.generation_min))
+            generation = await database.write(lambda: jobs_meta.enter(keep.generation_min, keep.seen))
             meta = await database.write(lambda: jobs_meta.draw(facts))
         except BaseException:
             await database.close()
