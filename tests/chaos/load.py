@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from world import MODEL
@@ -29,7 +30,7 @@ class Record:
         tokens: asked for.
         chunks: as they came.
         at_s: when each came, monotonic.
-        resumes: how often the client had to take it up again.
+        cuts: after what the client had to take it up again, or to ask again.
         error: what it ended with, or None.
         began_s: when it was asked for.
     """
@@ -38,9 +39,14 @@ class Record:
     tokens: int
     chunks: list[Infer.Chunk] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)
-    resumes: int = 0
+    cuts: list[str] = field(default_factory=list)
     error: TetherError | None = None
     began_s: float = 0.0
+
+    @property
+    def resumes(self) -> int:
+        """How often the client had to take it up again."""
+        return len(self.cuts)
 
     @property
     def job(self) -> str:
@@ -64,8 +70,10 @@ class Record:
         return invariants.check_stream(self.chunks, unfaulted(self.seed, self.tokens))
 
 
-async def read(client: Client, seed: int, tokens: int, **options: object) -> Record:
-    """Read one stream to its end."""
+async def read(
+    client: Client, seed: int, tokens: int, *, began: Callable[[], None] | None = None, **options: object
+) -> Record:
+    """Read one stream to its end; `began` hears of its first chunk."""
     record = Record(seed, tokens, began_s=time.monotonic())
     stream = client.stream("chaos", model=MODEL, seed=seed, max_tokens=tokens, **{"timeout_s": 60.0, **options})
     try:
@@ -73,9 +81,11 @@ async def read(client: Client, seed: int, tokens: int, **options: object) -> Rec
             async for piece in stream:
                 record.chunks.append(piece.chunk)
                 record.at_s.append(time.monotonic())
+                if began is not None and len(record.chunks) == 1:
+                    began()
     except TetherError as error:
         record.error = error
-    record.resumes = stream.resumes
+    record.cuts = [reason.name for reason in stream.cuts]
     return record
 
 

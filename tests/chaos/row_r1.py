@@ -33,7 +33,9 @@ async def run(args: Args) -> Outcome:
             for record in records:
                 wrong = record.wrong()
                 if record.resumes:
-                    wrong.append(f"the client had to resume {record.resumes} times")
+                    wrong.append(
+                        f"the client had to go on by itself after {', '.join(record.cuts)}, {len(record.chunks)} chunks"
+                    )
                 outcome.wrong += [f"seed {record.seed} job {record.job}: {words}" for words in wrong]
                 if not wrong:
                     delivered[record.job] = TOKENS

@@ -149,7 +149,7 @@ async def step(store: JobStore, rng: random.Random) -> None:
         version="1.0",
         digest=bytes(32),
         header=b"",
-        limit_tokens=rng.randint(1, 200),
+        limit_tokens=rng.randint(100, 300),
     )
     which = rng.random()
     if which < 0.55:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pages import free_port, read_page
+
 from tether.cli.operator import connect
 from tether.cli.region import demo_folder
 from tether.client.aio import Client
@@ -66,6 +68,7 @@ class World:
         self.plan, self.postgres, self._store = plan, postgres, store
         self.region = ProcessRegion(folder)
         self.keys: dict[str, str] = {}
+        self._pages: dict[str, int] = {}
 
     @property
     def processes(self) -> dict[str, Process]:
@@ -101,13 +104,21 @@ class World:
         async with self.client() as client:
             await _until(lambda: _answers(client), 30.0)
 
+    def metrics(self, name: str) -> dict[str, float]:
+        """Values of its Prometheus page that have no label."""
+        return read_page(self._pages[name])
+
     def _settings(self, name: str) -> dict[str, object]:
+        page = self._pages.setdefault(name, free_port())
+        return {"metrics_port": page, **self._own_settings(name)}
+
+    def _own_settings(self, name: str) -> dict[str, object]:
         match name.partition("-")[0]:
             case "orchestrator":
                 store = {"store": self._store} if self._store else {}
                 return {**store, **self.plan.orchestrator}
             case "bridge":
-                return dict(self.plan.bridge or {})
+                return {"http": "127.0.0.1:0", **(self.plan.bridge or {})}
             case "gateway":
                 port = self._port(name)
                 return {"listen": f"127.0.0.1:{port}", **self.plan.gateway}

@@ -104,7 +104,7 @@ class Stream:
         self._patience = Patience(None if wanted.timeout_s is None else now_s + wanted.timeout_s, now_s)
         self._gathered = Gathered(anywhere=wanted.request is None, continuation=wanted.continuation)
         self._at = ""
-        self.resumes = 0
+        self.cuts: list[Reason] = []
         self._call = self._open()
 
     async def __aenter__(self) -> Self:
@@ -145,7 +145,7 @@ class Stream:
         self._call.cancel()
         self._calls.gateways.failed(self._at)
         await asyncio.sleep(wait_s)
-        self.resumes += 1
+        self.cuts.append(error.reason)
         self._gathered.reopened()
         self._call = self._open()
 
@@ -207,6 +207,11 @@ class Stream:
     def correlation_id(self) -> str:
         """Name of the request, as sent or drawn."""
         return self._gathered.correlation_id or self._wanted.correlation_id
+
+    @property
+    def resumes(self) -> int:
+        """How often it was taken up again; `cuts` says after what."""
+        return len(self.cuts)
 
     @property
     def continuation(self) -> bytes:
