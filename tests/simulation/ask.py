@@ -1,6 +1,7 @@
 """Requests of a scenario, and clients that read, leave, come back, cancel and repeat them: the Python client itself."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -105,10 +106,12 @@ class Client:
         world: where.
         ask: what.
         first: number of the gateway that is asked first.
+        finished: hears of the last chunk.
     """
 
-    def __init__(self, world: World, ask: Ask, first: int) -> None:
+    def __init__(self, world: World, ask: Ask, first: int, finished: Callable[[Infer.Chunk], None]) -> None:
         self._world, self._ask, self._first = world, ask, first
+        self._finished = finished
 
     async def read(self) -> None:
         """Ask, and read as long as the request says."""
@@ -162,6 +165,8 @@ class Client:
             async with stream:
                 async for piece in stream:
                     ask.chunks.append(piece.chunk)
+                    if piece.done:
+                        self._finished(piece.chunk)
                     if world.loop.time() > until_s and not piece.done:
                         ask.left = True
                         break

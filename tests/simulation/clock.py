@@ -1,7 +1,8 @@
 """Time and chance of this process, given by a world while one runs.
 
-Services take time from `time` and chance from `random`, `secrets` and `uuid`; for a seed to tell the same story twice, all
-of it must come from the world. This module is imported before any service, so that defaults that name a clock name these.
+Services take time from `time` and chance from `random`, `secrets` and `uuid`; for a seed to tell the same story
+twice, all of it must come from the world. This module is imported before any service, so that defaults that name a
+clock name these.
 """
 
 import contextlib

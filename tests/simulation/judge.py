@@ -52,6 +52,13 @@ class Judge:
         """Jobs that have not ended."""
         return int(self._rows("SELECT count(*) FROM jobs WHERE state = 1")[0][0])
 
+    def forlorn(self) -> bool:
+        """Whether open jobs are all that is left, and nobody who lives drives any of them."""
+        lives = {core.session_id for name, core in self._world.lives.items() if name.startswith("gateway") and core}
+        sessions = {row[0] for row in self._rows("SELECT session FROM jobs WHERE state = 1")}
+        left = [what for what, count in self.left().items() if count]
+        return left == ["open jobs"] and not sessions & lives
+
     def _rows(self, query: str) -> list[Any]:
         return list(self._world.disk.connection.execute(query).fetchall())
 
@@ -71,6 +78,15 @@ class Judge:
             most = quota.requests_per_minute + 1 + int(passed_s * quota.requests_per_minute / 60)
             jobs = dict(self._rows("SELECT tenant, count(*) FROM jobs GROUP BY tenant"))
             self.wrong += invariants.check_limits(jobs, most, "requests in a minute")
+
+    # at every end
+
+    def finished(self, last: Infer.Chunk) -> None:
+        """A client has an end: where that says that it is committed, it stands in the store."""
+        body = Infer.ReceiptBody.FromString(last.receipt.body)
+        [(state,)] = self._rows(f"SELECT state FROM jobs WHERE job = x'{body.job_id.hex()}'") or [(0,)]
+        if last.settlement == Infer.SETTLEMENT_COMMITTED:
+            self.wrong += invariants.check_committed(body.job_id.hex(), JobState.ValueType(state))
 
     # when all is over
 

@@ -15,7 +15,7 @@ NODE: contextvars.ContextVar[str] = contextvars.ContextVar("node", default="")
 WALL_S = 1_800_000_000.0  # seconds since the Unix epoch at virtual time 0
 
 
-class Deadlock(RuntimeError):
+class DeadlockError(RuntimeError):
     """Nothing is due, and nobody is done: something waits for ever."""
 
 
@@ -67,7 +67,7 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
             while timers and timers[0][2]._cancelled:
                 heapq.heappop(timers)
             if not timers:
-                raise Deadlock("nothing is due and nobody is done")
+                raise DeadlockError("nothing is due and nobody is done")
             self._now_s = max(self._now_s, timers[0][0])
         while timers and timers[0][0] <= self._now_s:
             ready.append(heapq.heappop(timers)[2])

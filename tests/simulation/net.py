@@ -243,7 +243,7 @@ class Call:
         except asyncio.CancelledError:
             self._end(error(CANCELLED, "the handler was cancelled"))
             raise
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001 - as gRPC does
             self._end(error(grpc.StatusCode.INTERNAL, repr(fault)))
             self.net.loop.call_exception_handler({"message": f"{self.method} raised", "exception": fault})
         else:

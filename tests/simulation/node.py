@@ -1,4 +1,4 @@
-"""What services stand on, in virtual time: an overlay that tells at once, a node, a journal that outlives its process."""
+"""What services stand on, in virtual time: an overlay that tells at once, a node, a lasting journal."""
 
 import asyncio
 import contextvars

@@ -1,7 +1,7 @@
 """Runs seeds of the simulation: `python tests/simulation/run.py --seeds 1:1000 --jobs 2`, or `make simulate`.
 
-A seed that fails is told with its story, and `--story SEED` tells any seed's. The same seed at the same commit gives the
-same story, byte for byte.
+A seed that fails is named with what was wrong, and `--story SEED` tells any seed's story. The same seed at the same
+commit gives the same story, byte for byte.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import planted
 import scenario  # first: it brings the clocks
 import structlog
 
@@ -48,17 +49,32 @@ def tell(seed: int) -> int:
     return 1 if wrong else 0
 
 
+def hunt(bug: str, first: int, last: int) -> int:
+    """Run seeds with a bug planted until one finds it; 0 where one does."""
+    with planted.PLANTED[bug]():
+        for seed in range(first, last + 1):
+            wrong = one(seed)[1]
+            if wrong:
+                print(f"{bug}: found by seed {seed}, number {seed - first + 1}: {wrong[0]}")
+                return 0
+    print(f"{bug}: not found by {last - first + 1} seeds")
+    return 1
+
+
 def main() -> int:
     """Run seeds; exit 1 where anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="1:100", help="first:last")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--story", type=int, help="tell the story of one seed")
+    parser.add_argument("--plant", choices=sorted(planted.PLANTED), help="plant a bug, and stop where it is found")
     parser.add_argument("--save", action="store_true", help="keep a results file")
     given = parser.parse_args()
     if given.story is not None:
         return tell(given.story)
     first, last = (int(part) for part in given.seeds.split(":"))
+    if given.plant:
+        return hunt(given.plant, first, last)
     began_s, bad, virtual_s = time.perf_counter(), 0, 0.0
     with multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=500) as pool:
         for seed, wrong, took_s, _ in pool.imap_unordered(one, range(first, last + 1), chunksize=8):
@@ -68,7 +84,8 @@ def main() -> int:
                 print(f"seed {seed}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
     count, real_s = last - first + 1, time.perf_counter() - began_s
     print(
-        f"{count} seeds, {bad} failed; {virtual_s:.0f} virtual seconds in {real_s:.0f} s, {count / real_s * 60:.0f} seeds a minute"
+        f"{count} seeds, {bad} failed; {virtual_s:.0f} virtual seconds in {real_s:.0f} s,"
+        f" {count / real_s * 60:.0f} seeds a minute"
     )
     if given.save:
         save(first, count, bad, virtual_s, real_s)

@@ -18,6 +18,7 @@ from world import World
 
 HEALED_S = 4.0  # after the start: no fault later
 LIVELY_S = 45.0  # after that everything must have ended: leases, graces, journals and backoffs, with room
+OVERDUE_S = 125.0  # a job that its dead driver never started stands until a minute after its deadline
 QUIET_STEP_S = 0.5
 
 
@@ -62,13 +63,15 @@ class Scenario:
         await self.judge.store()
 
     def _work(self, ask: Ask) -> list[Coroutine[Any, Any, None]]:
-        client = Client(self.world, ask, self.rng.randrange(2))
+        client = Client(self.world, ask, self.rng.randrange(2), self.judge.finished)
         return [client.read(), client.cancel()] if ask.cancel_s else [client.read()]
 
     async def _rest(self) -> None:
         """Wait until nothing is left, or for as long as that may take."""
-        for _ in range(int(LIVELY_S / QUIET_STEP_S)):
+        for step in range(int(OVERDUE_S / QUIET_STEP_S)):
             if not any(self.judge.left().values()):
                 return
+            if step * QUIET_STEP_S > LIVELY_S and not self.judge.forlorn():
+                break
             await asyncio.sleep(QUIET_STEP_S)
         self.judge.rest()

@@ -1,7 +1,7 @@
 """One virtual region: real gateways, orchestrators and workers on a virtual loop, wires, disk and clock.
 
-Nothing of the services is replaced but what touches the machine: sockets, threads, files, clocks and chance. A node that
-is killed keeps what its disk had: identity with a new incarnation, journal, and for orchestrators the job store.
+Nothing of the services is replaced but what touches the machine: sockets, threads, files, clocks and chance. A node
+that is killed keeps what its disk had: identity with a new incarnation, journal, and for orchestrators the job store.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from unittest import mock
 import clock  # first: it stands in for the process's clocks
 import engine  # noqa: F401 - workers get virtual engines
 from database import Disk, SimDatabase
-from loop import NODE, VirtualLoop, WALL_S, nobody
-from net import Channel, Net
+from loop import NODE, WALL_S, VirtualLoop, nobody
 from nacl.signing import SigningKey
+from net import Channel, Net
 from node import Board, SimJournal, SimNode
 
 from tether.errors import TetherError
@@ -80,10 +80,14 @@ def _meet() -> None:
         _member(name)
 
 
+def _drawn_key() -> SigningKey:
+    return SigningKey(KEYS.randbytes(32))
+
+
 @contextlib.contextmanager
 def _same_keys() -> Iterator[None]:
     then = SimpleNamespace(monotonic=lambda: 0.0, wall=lambda: WALL_S)
-    drawn = mock.patch.object(SigningKey, "generate", lambda: SigningKey(KEYS.randbytes(32)))
+    drawn = mock.patch.object(SigningKey, "generate", _drawn_key)
     with clock.taken_over(then, KEYS), drawn:
         yield
 

@@ -155,6 +155,18 @@ def check_bills(bills: Mapping[str, Bill], delivered: Mapping[str, int]) -> list
     return wrong
 
 
+def check_committed(job: str, state: JobState.ValueType) -> list[str]:
+    """An end that says it is committed stands in the store when a client has it.
+
+    Args:
+        job: its id.
+        state: where it stands at that moment.
+    """
+    if state == JobState.JOB_STATE_DONE:
+        return []
+    return [f"job {job}: its end was delivered as committed, and it stands at {JobState.Name(state)}"]
+
+
 def check_one_result(receipts: Iterable[tuple[str, bytes]], written: Mapping[str, bytes]) -> list[str]:
     """One result per job: all readers were given the end that stands in the store.
 
