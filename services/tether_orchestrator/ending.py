@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tether.errors import Reason, TetherError
+from tether.job.commit import check_bounds
 from tether.job.hold import Position
 from tether.job.key import JOB_ID_BYTES
 from tether.job.state import State
@@ -57,6 +58,9 @@ def end_of(request: CompleteRequest, *, gateway: str = "", worker: str = "") -> 
     _check("job_id", ok=len(request.job_id) == JOB_ID_BYTES)
     _check("outcome", ok=int(request.outcome) in _OUTCOMES)
     at = request.delivered
+    delivered = Position(request.input_tokens, at.tokens, at.bytes) if request.HasField("delivered") else None
+    if delivered is not None:
+        check_bounds("delivered", delivered)
     return End(
         job=request.job_id,
         epoch=request.epoch,
@@ -64,7 +68,7 @@ def end_of(request: CompleteRequest, *, gateway: str = "", worker: str = "") -> 
         receipt=request.receipt if request.HasField("receipt") else None,
         answer=request.answer,
         error=request.error,
-        delivered=Position(request.input_tokens, at.tokens, at.bytes) if request.HasField("delivered") else None,
+        delivered=delivered,
         gateway=gateway,
         worker=worker,
     )

@@ -1,6 +1,7 @@
 """Domain values to messages of the contract and back."""
 
 from tether.errors import Reason, TetherError
+from tether.job.commit import check_bounds
 from tether.job.hold import Position
 from tether.job.key import JOB_ID_BYTES
 from tether.job.poison import Cause
@@ -46,13 +47,15 @@ def ask_of(request: PlaceRequest, node: str, trace_id: str = "") -> Ask:
     _check("session_id", ok=len(request.session_id) == SESSION_BYTES)
     _check("cause", ok=int(request.cause) in _CAUSES)
     _check("fingerprint", ok=len(request.fingerprint) in (0, FINGERPRINT_BYTES))
+    position = _position(request.position)
+    check_bounds("position", position)
     header.ClearField("degraded")
     return Ask(
         header,
         Driver(request.session_id, node),
         request.after_epoch,
         Cause(request.cause or Cause.NEW),
-        _position(request.position),
+        position,
         request.race,
         request.fingerprint,
         _cut(request.error),

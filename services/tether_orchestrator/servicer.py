@@ -202,7 +202,7 @@ class ControlServicer(ControlServiceServicer):
     async def ListJobs(self, request: ListJobsRequest, context: Context) -> ListJobsResponse:
         """See the contract."""
         size = _size(request.page_size)
-        state = State(request.state) if request.state else None
+        state = _state(request.state)
         rows = await self._store.list(
             tenant=request.tenant_id, state=state, before=_token(request.page_token), limit=size
         )
@@ -289,6 +289,12 @@ def _describe(span: Span, request: PlaceRequest, response: PlaceResponse) -> Non
 
 def _size(page_size: int) -> int:
     return min(page_size or _PAGE, LIST_MAX)
+
+
+def _state(number: int) -> State | None:
+    if number not in {0, *State}:
+        raise TetherError(Reason.INVALID_FIELD, f"There is no state {number}", field="state")
+    return State(number) if number else None
 
 
 def _token(token: str) -> int:

@@ -12,7 +12,8 @@ import structlog
 
 from tether.errors import Reason, TetherError
 from tether.identity import Role
-from tether.job.commit import check_receipt, is_fault, is_whole, receipt_body, used
+from tether.job.commit import check_receipt, is_fault, is_whole, over, receipt_body, used
+from tether.job.hold import within
 from tether.job.state import State
 from tether.store.jobs import Completion, JobRow, JobStore, Refused, Settled
 from tether.v1.infer_pb2 import Infer, JobState
@@ -33,7 +34,13 @@ _MAY_WAIT = frozenset({State.DONE, State.FAILED, State.ABANDONED})
 
 
 class Verifier(Protocol):
-    """What checks signatures: a node's trust."""
+    """What checks signatures: a node's trust.
+
+    Attributes:
+        network_id: of the network, 32 bytes.
+    """
+
+    network_id: bytes
 
     def signed(self, context: str, body: bytes, signature: bytes, credential: bytes, role: int, now_s: float) -> object:
         """Who signed, with `node_id`; TetherError where the signature does not hold."""
@@ -126,6 +133,8 @@ class Settlement:
         if worker not in ("", job.worker.node):
             raise TetherError(Reason.ROLE_FORBIDDEN, "The attempt runs on another worker")
         completion = self._completion(end, body)
+        if not within(job.subject.limit_tokens, completion.used):
+            raise over(job.subject.limit_tokens, completion.used)
         ended = await self._offline.end(job, end.outcome, completion.used, completion.receipt)
         self._open.discard(end.job)
         return Pended(replace(end, outcome=ended.state))
@@ -178,7 +187,8 @@ class Settlement:
             _RECEIPT, receipt.body, receipt.signature, receipt.credential, Role.WORKER, time.time()
         )
         body = receipt_body(receipt)
-        check_receipt(body, end.job, end.epoch or body.epoch, str(getattr(signer, "node_id", "")))
+        name = str(getattr(signer, "node_id", ""))
+        check_receipt(body, end.job, end.epoch or body.epoch, name, self._trust.network_id)
         if end.outcome is State.DONE and not body.complete:
             raise TetherError(Reason.INVALID_FIELD, "The receipt is of an answer that was cut off", field="receipt")
         return body

@@ -580,18 +580,18 @@ async def test_attempts_are_kept_with_where_they_began_and_how_they_ended(store:
         again(asked, 1), position=Position(3, 20, 90), cause=2, error="WORKER_LOST: silent", fingerprint=b"g" * 32
     )
     await store.attempt([lost])
-    await store.attempt([replace(again(asked, 2), position=Position(0, 100, 400), cause=2, alone=True)])
+    await store.attempt([replace(again(asked, 2), position=Position(0, 90, 400), cause=2, alone=True)])
     row = await store.get(asked.subject.job)
     assert row is not None
-    assert (row.poison, row.alone, row.position, row.attempts) == (1, True, Position(0, 100, 400), 3)
+    assert (row.poison, row.alone, row.position, row.attempts) == (1, True, Position(0, 90, 400), 3)
     first, second, third = await store.attempts_of(asked.subject.job)
     assert (first.epoch, first.worker, first.error, first.gained) == (
         1, WORKER, "WORKER_LOST: silent", Position(0, 20, 90),
     )  # fmt: skip
     assert (first.ended_ms or 0) - first.placed_ms == 5
-    assert (second.fingerprint, second.began, second.gained) == (b"g" * 32, Position(0, 20, 90), Position(0, 80, 310))
+    assert (second.fingerprint, second.began, second.gained) == (b"g" * 32, Position(0, 20, 90), Position(0, 70, 310))
     assert (third.epoch, third.ended_ms, third.cause) == (3, None, 2)
-    await ended(store, done(asked.subject.job, 3, tokens=110))
+    await ended(store, done(asked.subject.job, 3, tokens=100))
     assert (await store.attempts_of(asked.subject.job))[2].gained.output_tokens == 10
 
 
@@ -798,6 +798,18 @@ async def test_fenced_store_refuses_writes_and_owners(url: str, clock: Clock) ->
     await store.close()
     with pytest.raises(TetherError):
         await open_jobs(url, generation_min=generation + 1)
+
+
+async def test_end_of_more_than_the_job_may_use_is_refused_and_bills_nothing(store: JobStore) -> None:
+    await store.reserve([reservation(store, "much")])
+    job = store.job_id("t", "much", "")
+    for outcome in (State.DONE, State.CANCELLED):
+        [refused] = await store.complete([replace(done(job, tokens=101), outcome=outcome)])
+        assert isinstance(refused, Refused)
+        assert refused.error.reason is Reason.INVALID_FIELD
+    assert not await store.check()
+    [settled] = await store.complete([done(job, tokens=100)])
+    assert settled.row.settled.output_tokens == 100
 
 
 async def test_row_changed_by_hand_is_found_and_named(store: JobStore, url: str, server_sql: Sql) -> None:

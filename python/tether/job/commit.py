@@ -12,6 +12,7 @@ from tether.job.hold import Position
 from tether.job.state import State
 from tether.v1.infer_pb2 import Infer
 
+TOKENS_MAX, BYTES_MAX = 1 << 32, 1 << 48  # beyond any job; at the dearest price a thousand of them stay under 2^63
 FAULTS = frozenset({Reason.ENGINE_FAILED.name, Reason.WORKER_LOST.name, Reason.INTERNAL.name})
 
 
@@ -27,7 +28,7 @@ def receipt_body(receipt: Infer.Receipt) -> Infer.ReceiptBody:
         raise TetherError(Reason.MALFORMED, "The receipt is malformed", field="receipt") from error
 
 
-def check_receipt(body: Infer.ReceiptBody, job: bytes, epoch: int, signer: str) -> None:
+def check_receipt(body: Infer.ReceiptBody, job: bytes, epoch: int, signer: str, network: bytes) -> None:
     """Refuse a receipt that is not about this attempt.
 
     Args:
@@ -35,13 +36,31 @@ def check_receipt(body: Infer.ReceiptBody, job: bytes, epoch: int, signer: str) 
         job: id of the job, 16 bytes.
         epoch: the attempt.
         signer: node id of whoever signed it.
+        network: id of the network, 32 bytes.
 
     Raises:
         TetherError: INVALID_FIELD.
     """
+    if body.network_id != network:
+        raise TetherError(Reason.INVALID_FIELD, "The receipt is of another network", field="receipt")
     if (body.job_id, body.epoch, body.worker_id) != (job, epoch, signer):
         raise TetherError(Reason.INVALID_FIELD, "The receipt is of another attempt", field="receipt")
     _check_handed(body)
+    check_bounds("receipt", Position(body.usage.input_tokens, body.end.tokens, body.end.bytes))
+
+
+def check_bounds(field: str, position: Position) -> None:
+    """Refuse a position that no job reaches: what it costs must fit into every database.
+
+    Args:
+        field: where it stands.
+        position: tokens and bytes, each up to 2^64-1 on the wire.
+
+    Raises:
+        TetherError: INVALID_FIELD.
+    """
+    if max(position.input_tokens, position.output_tokens) > TOKENS_MAX or position.output_bytes > BYTES_MAX:
+        raise TetherError(Reason.INVALID_FIELD, "The position is beyond any job", field=field)
 
 
 def _check_handed(body: Infer.ReceiptBody) -> None:
@@ -54,6 +73,12 @@ def _check_handed(body: Infer.ReceiptBody) -> None:
         reached, epoch = prefix.end, prefix.epoch
     if reached.tokens > body.end.tokens or reached.bytes > body.end.bytes:
         raise TetherError(Reason.INVALID_FIELD, "The receipt ends before what was handed over", field="receipt")
+
+
+def over(limit_tokens: int, position: Position) -> TetherError:
+    """The error of an end that would bill more than its job may use; see `hold.within`."""
+    found = f"{position.output_tokens} tokens of output; the job may use {limit_tokens}"
+    return TetherError(Reason.INVALID_FIELD, f"The end tells {found}", field="delivered")
 
 
 def used(outcome: State, body: Infer.ReceiptBody | None, delivered: Position | None) -> Position:

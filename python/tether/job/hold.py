@@ -75,6 +75,11 @@ def hold(limit_tokens: int, settled: Position) -> int:
     return max(0, limit_tokens - settled.tokens)
 
 
+def within(limit_tokens: int, used: Position) -> bool:
+    """Whether a job can have used so much. Input is not compared: a template may add to what was held for it."""
+    return used.output_tokens <= limit_tokens
+
+
 def beyond(settled: Position, used: Position) -> Position:
     """What `used` adds to `settled`; never negative, the prompt once."""
     return Position(

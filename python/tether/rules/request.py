@@ -15,6 +15,7 @@ from tether.v1 import control_pb2, infer_pb2, placement_pb2
 
 TIMEOUT_S_MIN, TIMEOUT_S_MAX = 0.001, 3_600.0
 HASH_BYTES = 32
+INPUT_TOKENS_MAX = 1 << 32  # beyond any context; what is held for it stays far from what a database holds
 PREFIX_HASHES_MAX, PREFIX_HASH_BYTES = 32, 8
 UNKNOWN_SHOWN_MAX = 8  # enough to find the client's fault
 
@@ -108,6 +109,7 @@ def check_place(header: placement_pb2.Header, limits: Limits = TEXT_LIMITS) -> N
     check.size("request_hash", header.request_hash, HASH_BYTES)
     stated = header.on_disconnect != infer_pb2.Infer.ON_DISCONNECT_UNSPECIFIED
     check.holds("on_disconnect", ok=stated, found="not stated", rule="DETACH or CANCEL")
+    check.number("input_tokens_max", header.input_tokens_max, 0, INPUT_TOKENS_MAX)
     check.count("prefix_hashes", header.prefix_hashes, PREFIX_HASHES_MAX)
     for index, prefix in enumerate(header.prefix_hashes):
         check.size(f"prefix_hashes[{index}]", prefix, PREFIX_HASH_BYTES)

@@ -1,7 +1,7 @@
 """The writes of the job store, each a program over a batch inside one transaction.
 
-New keys are the rule and repeats the exception: where one process alone writes, a group is inserted blindly, and only
-when a key collides does it go again row by row, reading first.
+New keys are the rule and repeats the exception: a group is inserted blindly, and only when a key collides does it go
+again row by row, reading first.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from tether.errors import Reason, TetherError
 from tether.job import hold, outcome, poison, price, repeat
+from tether.job.commit import over
 from tether.job.hold import Position
 from tether.job.outcome import Verdict
 from tether.job.poison import Cause
@@ -60,18 +61,17 @@ def locked(jobs: Sequence[bytes], *, alone: bool) -> Program[tuple[Books, Rows]]
     return books, rows
 
 
-def reserve(batch: Sequence[Reservation], *, alone: bool) -> Program[list[Reserved | Existing | Refused]]:
+def reserve(batch: Sequence[Reservation]) -> Program[list[Reserved | Existing | Refused]]:
     """Reserve a batch; see `JobStore.reserve`."""
     books = yield from open_books([asked.subject.tenant for asked in batch])
-    if alone:
-        new: list[tuple[object, ...]] = []
+    jobs = {asked.subject.job for asked in batch}
+    new: list[tuple[object, ...]] = []
+    if len(jobs) == len(batch):
         results: list[Reserved | Existing | Refused] = [_open(books, asked, new) for asked in batch]
-        if (yield Blind(NEW_JOB, new)):
-            yield books.steps()
+        if (yield Blind(NEW_JOB, new, books.steps().steps)):
             return results
-        books = books.anew()
-    rows = yield from find(list({asked.subject.job for asked in batch}))
-    new = []
+        books, new = books.anew(), []
+    rows = yield from find(list(jobs))
     results = [_reserve_one(books, rows, asked, new) for asked in batch]
     yield from books.write(Insert(NEW_JOB, new))
     return results
@@ -218,6 +218,8 @@ def _complete_one(books: Books, rows: Rows, racers: dict[bytes, str], asked: Com
     )
     if verdict is Verdict.UNKNOWN:
         return Refused(TetherError(Reason.STALE_EPOCH, f"Attempt {asked.epoch} of the job was never made"))
+    if verdict is Verdict.WRITE and not hold.within(row.subject.limit_tokens, asked.used):
+        return Refused(over(row.subject.limit_tokens, asked.used))
     if verdict is Verdict.WRITE:
         rows[asked.job] = _end(books, row, asked)
         return Settled(rows[asked.job], written=True)

@@ -59,6 +59,7 @@ class FakeWorker:
     def receipt(self, job: bytes, epoch: int, *, text: str = "hello", complete: bool = True) -> Infer.Receipt:
         """Sign that an attempt came to `text`, a token a letter."""
         body = Infer.ReceiptBody(
+            network_id=self.identity.network_id,
             job_id=job,
             epoch=epoch,
             worker_id=self.identity.node_id,
