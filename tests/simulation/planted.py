@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+import clock  # noqa: F401 - first: it stands in for the process's clocks
+
 from tether.job.hold import Position
 from tether.job.outcome import decide
 from tether.job.state import State
