@@ -19,6 +19,7 @@ from tether_gateway.endings import Endings
 from tether_gateway.flight import Flight
 from tether_gateway.links import WorkerLinks
 from tether_gateway.mover import Mover
+from tether_gateway.receipts import prompt_of, prompt_told
 from tether_gateway.splice import Splice, now_ms
 from tether_gateway.start import ANSWER_BYTES_MAX
 from tether_gateway.tasks import Tasks
@@ -58,6 +59,7 @@ class Conductor:
         splice.on("abandon", self._on_abandon)
         splice.on("finish", self._on_finish)
         splice.on("control", self._on_control)
+        splice.on("foul", self._on_broke)
         splice.foul = self._on_foul
 
     def __len__(self) -> int:
@@ -184,7 +186,9 @@ class Conductor:
         flight = self._flights.get(job)
         if flight is None:
             return
-        cause = cause_of(link_pb2.Link.Failure.FromString(failure), self.position(job))
+        told = link_pb2.Link.Failure.FromString(failure)
+        flight.reads(prompt_of(told.receipt))
+        cause = cause_of(told, self.position(job))
         if cause is None:
             cause = placement_pb2.PLACE_CAUSE_FAILED if flight.driver else placement_pb2.PLACE_CAUSE_TAKE_OVER
         self._mover.move(flight, Lost(cause, from_failure(failure)))
@@ -215,6 +219,7 @@ class Conductor:
     def _on_fail(self, job: bytes, _epoch: int, tokens: int, text_bytes: int, failure: bytes) -> None:
         flight = self._flights.get(job)
         if flight is not None:
+            flight.reads(prompt_told(Kind.FAIL, failure))
             self._endings.give_up(flight, flight.newest, (tokens, text_bytes), from_failure(failure))
 
     def _on_abandon(self, job: bytes, _epoch: int, tokens: int, text_bytes: int) -> None:
@@ -232,14 +237,28 @@ class Conductor:
         if not flight.finished.done():
             flight.finished.set_result(None)
 
-    def _on_control(self, link: int, kind: int, _job: bytes, _epoch: int, _body: bytes) -> None:
-        if kind == Kind.DRAIN:
+    def _on_control(self, link: int, kind: int, job: bytes, epoch: int, body: bytes) -> None:
+        if kind == Kind.PROGRESS and (flight := self._flights.get(job)) is not None and not flight.input_tokens:
+            flight.reads(prompt_told(kind, body))
+        elif kind in (Kind.END, Kind.FAIL):
+            self._endings.farewell(job, epoch, prompt_told(kind, body))
+        elif kind == Kind.DRAIN:
             _log.info("worker drains", link=link)
 
     def _on_foul(self, link: LinkEnd, frame: bytes, fault: str) -> None:
         """A worker sent what is no frame: this life of it is not dialled again for what it runs."""
         self._links.lost(link.peer.node_id, link.peer.incarnation)
         self._endings.broken(link.peer.node_id, frame, fault, time.monotonic())
+
+    def _on_broke(self, _link: int, job: bytes, epoch: int) -> None:
+        """What a worker sent of an attempt breaks a rule: its frame is kept, and "lost" follows."""
+        flight = self._flights.get(job)
+        maker = flight.makers.get(epoch) if flight is not None else None
+        if maker is not None:
+            metrics.BROKEN.inc()
+            _log.warning("a worker's stream breaks a rule", job=job.hex(), epoch=epoch, worker=maker.worker_id)
+            fault = "the stream does not continue what was accepted"
+            self._endings.broken(maker.worker_id, self._splice.heard, fault, time.monotonic(), (job, epoch))
 
 
 def _key(admitted: Admitted) -> Key:

@@ -28,6 +28,7 @@ UNDECIDED_S = 0.1  # before an end is asked about again; longer each time
 UNDECIDED_MAX_S = 1.0
 LOOKS_MIN = 3  # a driver that lives has said which of two attempts counts by then
 FRAME_BYTES_MAX = 4_096  # of a deposited frame, as placement.proto says
+FAREWELL_S = 0.2  # a worker stops in under 50 ms
 FRAME_EVERY_S = 1.0  # deposits of broken frames: the first tells it all
 _log = structlog.get_logger("tether.gateway")
 
@@ -51,6 +52,7 @@ class Endings:
         self._links = links
         self._tasks = tasks
         self._frame_s = -FRAME_EVERY_S
+        self._farewells: dict[tuple[bytes, int], asyncio.Future[int]] = {}
         self.unheard: Unheard = _ignore
         self.undecided: Undecided = _stay
 
@@ -157,7 +159,29 @@ class Endings:
             return
         self.over(flight, placement_pb2.Ended(job=found.job, model_digest=found.model_digest))
 
+    def farewell(self, job: bytes, epoch: int, input_tokens: int) -> None:
+        """A worker ended what it was told to stop, and says how long the prompt was."""
+        waiting = self._farewells.get((job, epoch))
+        if waiting is not None and not waiting.done():
+            waiting.set_result(input_tokens)
+
+    async def _prompt(self, flight: Flight, epoch: int) -> int:
+        """Tokens of the prompt, for an end without a receipt; a worker that was just told to stop is waited for."""
+        name = (flight.job, epoch)
+        if flight.input_tokens or not self._links.stands(flight.link) or name in self._farewells:
+            return flight.input_tokens
+        waiting = self._farewells[name] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                flight.reads(await waiting)
+        except TimeoutError:
+            _log.info("prompt is not known", job=flight.job.hex(), epoch=epoch)
+        finally:
+            del self._farewells[name]
+        return flight.input_tokens
+
     async def _give_up(self, flight: Flight, request: placement_pb2.CompleteRequest) -> None:
+        request.input_tokens = await self._prompt(flight, request.epoch)
         try:
             settled = await self._settler.give_up(request)
         except TetherError as fault:

@@ -48,6 +48,7 @@ class Flight:
         reattached: attempt and position at which it was taken up on a new link last: there it is not tried again.
         followed: attempt whose driver is looked for, since when (monotonic seconds), and how often.
         pending: attempt that ended while the next one was looked for, and how.
+        input_tokens: of its prompt, as its workers told; 0 where that is not known.
         failure: how its engine failed it, where no attempt follows.
         ended: outcome that was found elsewhere; its readers get the rest of the kept answer.
         finished: resolved when the table has forgotten it.
@@ -71,6 +72,7 @@ class Flight:
     reattached: tuple[int, tuple[int, int]] = (0, (0, 0))
     followed: tuple[int, float, int] = (0, 0.0, 0)
     pending: tuple[int, Lost] | None = None
+    input_tokens: int = 0
     failure: TetherError | None = None
     ended: placement_pb2.Ended | None = None
     finished: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -99,6 +101,10 @@ class Flight:
             worker_id=self.placed.worker.worker_id,
             model_digest=self.placed.model_digest,
         )
+
+    def reads(self, input_tokens: int) -> None:
+        """A worker told how long the prompt is."""
+        self.input_tokens = max(self.input_tokens, input_tokens)
 
     def lend(self, admitted: Admitted) -> None:
         """Somebody came with the request: whoever takes the job over needs it."""

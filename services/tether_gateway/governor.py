@@ -181,12 +181,22 @@ class Governor:
         """A job of a tenant; errors as `find`."""
         return (await self.find(tenant, name)).job
 
-    async def cancel(self, tenant: str, found: infer_pb2.Job, at: tuple[int, int]) -> infer_pb2.Job:
-        """Cancel a job for good; returns it as it stands, with the outcome that holds."""
+    async def cancel(
+        self, tenant: str, found: infer_pb2.Job, at: tuple[int, int], input_tokens: int = 0
+    ) -> infer_pb2.Job:
+        """Cancel a job for good; returns it as it stands, with the outcome that holds.
+
+        Args:
+            tenant: who cancels.
+            found: the job.
+            at: delivered position, tokens and bytes.
+            input_tokens: of its prompt; 0 where that is not known.
+        """
         request = placement_pb2.CompleteRequest(
             job_id=bytes.fromhex(found.name),
             outcome=infer_pb2.JOB_STATE_CANCELLED,
             delivered=infer_pb2.Infer.Position(tokens=at[0], bytes=at[1]),
+            input_tokens=input_tokens,
         )
         done = await self.complete(request)
         metrics.SETTLED.labels(_state(done.outcome)).inc()

@@ -17,6 +17,7 @@ MOVED = Counter("tether_gateway_moved_total", "Attempts that were followed by an
 MOVE_SECONDS = Histogram(
     "tether_gateway_move_seconds", "Time from an attempt's end to the next one's start", buckets=_SECONDS
 )
+BROKEN = Counter("tether_gateway_broken_total", "Attempts that were left because their worker's stream broke a rule")
 REATTACHED = Counter("tether_gateway_reattached_total", "Attempts taken up again on a new link")
 RESUMED = Counter("tether_gateway_resumed_total", "Resume calls, by what they read", ["way"])
 HEDGED = Counter("tether_gateway_hedged_total", "First chunks that were raced, by who came first", ["winner"])

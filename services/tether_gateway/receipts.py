@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 from tether.errors import Reason, TetherError
 from tether.identity import Role, Trust
 from tether.identity.signature import RECEIPT
-from tether.v1 import infer_pb2
+from tether.link import Kind
+from tether.v1 import infer_pb2, link_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +67,23 @@ def check_receipt(
         if differs:
             raise TetherError(Reason.SETTLEMENT_FAILED, f"The worker's receipt is of another {what}.")
     return body
+
+
+def prompt_of(receipt: infer_pb2.Infer.Receipt) -> int:
+    """Tokens of the prompt by a receipt, as it came over its worker's own link; 0 where it says nothing."""
+    try:
+        return infer_pb2.Infer.ReceiptBody.FromString(receipt.body).usage.input_tokens
+    except DecodeError:
+        return 0
+
+
+def prompt_told(kind: int, body: bytes) -> int:
+    """Tokens of the prompt by an entry of its worker: PROGRESS, or END or FAIL of what was cancelled; 0 for none."""
+    try:
+        if kind == Kind.PROGRESS:
+            told = link_pb2.Link.Progress.FromString(body)
+            return told.of if told.phase == link_pb2.Link.PHASE_PREFILL else 0
+        ended = infer_pb2.Infer.Chunk if kind == Kind.END else link_pb2.Link.Failure
+        return prompt_of(ended.FromString(body).receipt)
+    except DecodeError:
+        return 0

@@ -84,7 +84,9 @@ class InferenceServicer:
         tenant = self._governor.tenant(asked_of(context))
         found = await self._governor.lookup(tenant, request)
         job = bytes.fromhex(found.name)
-        held = await self._governor.cancel(tenant, found, self._conductor.position(job))
+        flight = self._conductor.get(job)
+        prompt = flight.input_tokens if flight is not None else 0
+        held = await self._governor.cancel(tenant, found, self._conductor.position(job), prompt)
         if held.state == infer_pb2.JOB_STATE_CANCELLED:
             self._conductor.cancelled(job)
         return infer_pb2.CancelResponse(job=held)

@@ -50,6 +50,7 @@ class Splice(Dispatch):
         self._settling = False
         self._loop = asyncio.get_running_loop()
         self.foul: Foul = _ignore
+        self.heard = b""  # the frame that is being acted on
         self.on("link", book.wake)
         self.on("reader", self._on_reader)
         self.on("end", self._on_end)
@@ -67,6 +68,7 @@ class Splice(Dispatch):
         except ValueError as fault:
             self.foul(link, frame, str(fault))
             raise
+        self.heard = frame
         self.act(actions)
 
     def pull(self, link: LinkEnd) -> bytes | None:

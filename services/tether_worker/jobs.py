@@ -166,12 +166,15 @@ class JobTable:
                 self._end(run)
 
     def tick(self) -> None:
-        """Tell readers of attempts that made nothing for a while how far they are; end those that waited too long."""
+        """Tell readers how long prompts are, and how far what made nothing is; end what waited too long."""
         now = self._now()
         self._expire(time.monotonic())
         for run in self._runs.values():
             if run.held and self._logs.wanted(*run.name):
                 self._hold(run, held=False)
+            if not run.told_prompt and (body := run.prompt()):
+                run.told_prompt = True
+                self._act(self._logs.progress(*run.name, body))
             if now - run.told_ms >= PROGRESS_MS:
                 run.told_ms = now
                 body = run.progress()

@@ -50,6 +50,7 @@ class Run:
         extra: serialized `Infer.Chunk` fields that its next piece carries.
         held: whether its output waits for readers.
         fate: what decides its end but for the engine.
+        told_prompt: whether readers know how long its prompt is.
     """
 
     ticket: TicketBody
@@ -66,6 +67,7 @@ class Run:
     extra: bytes = b""
     held: bool = False
     fate: Fate = Fate.OPEN
+    told_prompt: bool = False
 
     def __post_init__(self) -> None:
         for choice, finish in self.begun.finishes.items():
@@ -129,6 +131,12 @@ class Run:
         """End what its engine has of it before the next step."""
         for submission in self.submissions:
             self.served.engine.cancel(submission.job.key)
+
+    def prompt(self) -> bytes:
+        """A serialized `Link.Progress` that tells how long the prompt is, for bills without a receipt; or empty."""
+        tokens = self.input_tokens
+        told = link_pb2.Link.Progress(phase=link_pb2.Link.PHASE_PREFILL, of=tokens)
+        return told.SerializeToString() if tokens else b""
 
     def progress(self) -> bytes:
         """A serialized `Link.Progress`: of the choice that is least far."""

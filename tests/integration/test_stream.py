@@ -259,6 +259,13 @@ def check_whole(chunks: list[infer_pb2.Infer.Chunk], tokens: int) -> None:
     assert (body.end.tokens, body.end.bytes, body.complete) == (tokens, at, True)
 
 
+async def prompt_tokens(region: Region) -> int:
+    """Tokens of the prompt that all these calls send."""
+    tokens = (await region.call(max_tokens=1).rest())[-1].usage.input_tokens
+    assert tokens > 0
+    return tokens
+
+
 async def test_stream_is_exact_and_committed(region: Region) -> None:
     call = region.call(max_tokens=20, correlation_id="c-1")
     chunks = await call.rest()
@@ -333,6 +340,30 @@ async def test_disconnect_under_cancel_stops_the_worker_at_once(region: Region) 
     await until(lambda: len(region.workers[0].core.committer) == 0, "abandonment told")
     job = bytes.fromhex(call.chunks[0].started.job_id)
     assert region.orchestrator.jobs[job].state == infer_pb2.JOB_STATE_ABANDONED
+    assert region.orchestrator.prompts[job] == await prompt_tokens(region)  # without a receipt
+
+
+async def test_prompt_of_a_job_whose_workers_died_is_told(region: Region) -> None:
+    tokens = await prompt_tokens(region)
+    call = region.call(max_tokens=4000, timeout={"seconds": 2})
+    for _ in range(20):
+        await call.next()
+    for worker in region.workers:
+        await worker.kill()
+    assert (await call.failure()).reason in (Reason.DEADLINE, Reason.NO_WORKER)
+    job = bytes.fromhex(call.chunks[0].started.job_id)
+    await until(lambda: job in region.orchestrator.prompts, "told")
+    assert region.orchestrator.prompts[job] == tokens
+
+
+async def test_cancel_tells_the_prompt(region: Region) -> None:
+    call = region.call(max_tokens=4000)
+    for _ in range(20):
+        await call.next()
+    job = call.chunks[0].started.job_id
+    await region.unary("Cancel", infer_pb2.CancelRequest(job_id=job))
+    assert region.orchestrator.prompts[bytes.fromhex(job)] == await prompt_tokens(region)
+    await call.close()
 
 
 async def test_disconnect_under_detach_goes_on_and_is_joined(region: Region) -> None:

@@ -3,7 +3,7 @@
 use super::codec::{Entries, Head, MORE, kind};
 use super::compare::Accepted;
 use super::ending::Cause;
-use super::failure::{Failure, MALFORMED};
+use super::failure::{BROKEN, DIVERGED, Failure, MALFORMED};
 use super::job::{End, Side};
 use super::table::StreamTable;
 use super::wire::{Fields, Malformed, Value};
@@ -72,6 +72,9 @@ impl StreamTable {
         let index = self.ids.get(&head.job).copied();
         let Some((index, job)) = index.and_then(|index| Some((index, self.jobs.get_mut(index)?))) else {
             self.counts.stale += 1;
+            if head.kind != kind::CHUNK && head.flags & MORE == 0 {
+                to.push(Action::Control(link, head.kind, head.job, head.epoch, body.to_vec())); // it names what was used
+            }
             return Ok(());
         };
         let Some(side) = job.hears(link, head.epoch) else {
@@ -131,8 +134,9 @@ impl StreamTable {
         if raced {
             job.mark();
         }
+        let rerun = job.run.replay.is_some();
         let accepted = match job.accept(head, body) {
-            Err(failure) => return self.diverged(index, failure, actions),
+            Err(failure) => return self.diverged(index, failure, rerun, actions),
             Ok(accepted) => accepted,
         };
         match accepted {
@@ -166,9 +170,10 @@ impl StreamTable {
 
     fn end(&mut self, index: usize, head: &Head, body: &[u8], now_ms: u64, actions: &mut Actions) {
         let Some(job) = self.jobs.get_mut(index) else { return };
+        let rerun = job.run.replay.is_some();
         let fields = match job.accept_end(head, body) {
             Ok(fields) => fields,
-            Err(failure) => return self.diverged(index, failure, actions),
+            Err(failure) => return self.diverged(index, failure, rerun, actions),
         };
         job.end = End::Waiting {
             fields,
@@ -190,12 +195,28 @@ impl StreamTable {
         actions.push(commit);
     }
 
-    fn diverged(&mut self, index: usize, failure: Failure, actions: &mut Actions) {
+    /// What came does not continue what was accepted: of a rerun the job fails, else its worker is at fault.
+    fn diverged(&mut self, index: usize, failure: Failure, rerun: bool, actions: &mut Actions) {
         self.counts.stale += u64::from(failure == MALFORMED);
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        let fault = self.settings.hold_failed && job.driver && !(rerun && failure == DIVERGED);
+        if fault && let Some(link) = job.run.link {
+            actions.push(Action::Foul(link, job.id, job.run.epoch));
+        }
         if self.lose(index, Side::Run, actions) {
             return;
         }
-        self.end_without(index, &failure.serialize(), Cause::Abandoned, actions);
+        if !fault {
+            return self.end_without(index, &failure.serialize(), Cause::Abandoned, actions);
+        }
+        let Some(job) = self.jobs.get_mut(index) else { return };
+        let (id, epoch, how, at) = (job.id, job.run.epoch, job.stop_kind(), job.delivered());
+        let link = job.run.link.take();
+        job.run.silent = true;
+        if let Some(link) = link {
+            self.say(link, Head::plain(id, epoch, how), &[], actions);
+        }
+        actions.push(Action::Lost(id, epoch, at, BROKEN.serialize()));
     }
 }
 

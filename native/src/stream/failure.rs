@@ -34,6 +34,13 @@ pub const HANDED: Failure = Failure(
 );
 /// A body can't be read.
 pub const MALFORMED: Failure = Failure(13, "INTERNAL", "the worker sent a malformed body", true);
+/// A worker's chunks or end break a rule: a hole, other content in a known place, another chain.
+pub const BROKEN: Failure = Failure(
+    14,
+    "ENGINE_FAILED",
+    "the worker's stream does not continue what was accepted",
+    true,
+);
 /// A reader is further behind than the log goes back.
 pub const BEHIND: Failure = Failure(
     8,

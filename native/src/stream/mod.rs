@@ -85,6 +85,8 @@ pub enum Action {
     LostRace(JobId, u32),
     /// The worker failed the attempt, another may do better.
     Lost(JobId, u32, Position, Vec<u8>),
+    /// What a worker sent of an attempt breaks a rule.
+    Foul(u64, JobId, u32),
     /// Which outcome was written.
     Outcome(u64, JobId, u32, Vec<u8>),
 }

@@ -31,6 +31,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         jobs: by id.
         gateway_id: node that tickets name as driver.
         completions: what was asked, in order.
+        prompts: tokens of prompts as gateways told them, by job.
         place_error: raised by Place while set.
         complete_error: raised by Complete while set.
         place_delay_s: Place waits so long before it answers.
@@ -47,6 +48,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         self.headers: dict[bytes, placement_pb2.Header] = {}
         self.completions: list[tuple[str, bytes, int, int]] = []
         self.place_error: TetherError | None = None
+        self.prompts: dict[bytes, int] = {}
         self.complete_error: TetherError | None = None
         self.place_delay_s = 0.0
         self.place_limit = 1 << 30
@@ -141,6 +143,7 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
     async def Complete(self, request: placement_pb2.CompleteRequest, context: Any) -> placement_pb2.CompleteResponse:  # noqa: ANN401, N802
         """Write an outcome; the first one holds."""
         self.completions.append(("gateway", request.job_id, request.epoch, request.outcome))
+        self.prompts[request.job_id] = request.input_tokens
         if self.complete_error is not None:
             raise self.complete_error
         row = self._settle(request.job_id, request.outcome, request.receipt, request.answer)

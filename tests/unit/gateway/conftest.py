@@ -30,6 +30,7 @@ from tether_gateway.start import Terms
 from tether_gateway.tasks import Tasks
 
 if TYPE_CHECKING:
+    from tether.link import LinkEnd
     from tether_gateway.governor import Governor
     from tether_gateway.links import WorkerLinks
 
@@ -190,7 +191,7 @@ class World:
         begin = self.launcher.accepted(JOB)[0] if at is None else at
         entry = (JOB, epoch or flight.epoch, int(kind), begin, begin, 0, body)
         for frame in _native.encode_frame([entry]):
-            self.splice.act(self.splice.table.frame(link or flight.link, frame, now_ms()))
+            self.splice.frame(cast("LinkEnd", End(link or flight.link)), frame)
 
     def fail(self, flight: Flight, reason: str, *, elsewhere: bool = True, handed_over: bool = False) -> None:
         """The worker fails the attempt."""

@@ -388,6 +388,60 @@ async def test_attempt_that_is_placed_for_nobody_is_given_up(world: Any) -> None
     await world.until(lambda: [one.epoch for one in world.governor.completed] == [1, 2], "both attempts are settled")
 
 
+async def test_worker_whose_stream_breaks_a_rule_is_left_and_its_frame_deposited(world: Any) -> None:
+    flight = await world.enter(placed(1, "w1"))
+    first = flight.link
+    world.say(flight, "ab")
+    world.governor.script = [placed(2, "w2")]
+    world.say(flight, "zz", 5)  # a hole
+    await moved(world, flight, 2)
+    asked = world.governor.asked[0]
+    assert (asked.cause, asked.tokens) == (placement_pb2.PLACE_CAUSE_FAILED, 2)
+    assert asked.error.startswith("ENGINE_FAILED: ")
+    assert (Kind.CANCEL, 1) in [(kind, epoch) for kind, epoch, _ in world.sent(first)]
+    world.say(flight, "c")
+    world.end(flight)
+    assert await world.reading is None
+    assert world.text == "abc"
+    (deposit,) = world.governor.deposits
+    assert (deposit.peer_id, deposit.job_id, deposit.epoch) == ("w1", JOB, 1)
+    assert b"zz" in deposit.frame
+
+
+async def test_rerun_that_differs_ends_the_stream(world: Any) -> None:
+    flight = await world.enter(placed(1, "w1"))
+    world.say(flight, "ab")
+    world.links.down.add("w1")
+    world.governor.script = [placed(2, "w2", continuity=infer_pb2.Infer.CONTINUITY_RERUN)]
+    world.cut("w1")
+    await moved(world, flight, 2)
+    world.say(flight, "ax", 0)
+    await world.reading
+    assert world.failure.reason == "STREAM_DIVERGED"
+    assert world.governor.deposits == []
+
+
+async def test_prompt_that_a_worker_told_is_settled_without_a_receipt(world: Any) -> None:
+    flight = await world.enter(placed(1, "w1"))
+    told = link_pb2.Link.Progress(phase=link_pb2.Link.PHASE_PREFILL, n=10, of=77)
+    world.send(flight, Kind.PROGRESS, told.SerializeToString())
+    world.endings.fail(flight, TetherError(Reason.DEADLINE, "over"))
+    await world.until(lambda: world.governor.completed, "settled")
+    assert world.governor.completed[0].input_tokens == 77
+
+
+async def test_prompt_is_known_from_the_end_of_what_was_stopped(world: Any) -> None:
+    flight = await world.enter(placed(1, "w1"))
+    link = flight.link
+    world.endings.fail(flight, TetherError(Reason.DEADLINE, "over"))
+    body = infer_pb2.Infer.ReceiptBody(usage=infer_pb2.Infer.Usage(input_tokens=5)).SerializeToString()
+    last = infer_pb2.Infer.Chunk(done=True, receipt=infer_pb2.Infer.Receipt(body=body))
+    await asyncio.sleep(0)
+    world.send(flight, Kind.END, last.SerializeToString(), 0, link=link)
+    await world.until(lambda: world.governor.completed, "settled")
+    assert world.governor.completed[0].input_tokens == 5
+
+
 async def test_link_that_falls_while_an_attempt_is_put_on_it_is_noticed(world: Any) -> None:
     flight = await world.enter(placed(1, "w1"))
     world.say(flight, "a")

@@ -52,6 +52,7 @@ fn to_tuple(py: Python<'_>, action: Action) -> PyResult<Bound<'_, PyTuple>> {
             let failure = bytes(&failure);
             (intern!(py, "lost"), bytes(&job), epoch, at.tokens, at.bytes, failure).into_pyobject(py)
         }
+        Action::Foul(link, job, epoch) => (intern!(py, "foul"), link, bytes(&job), epoch).into_pyobject(py),
         Action::Outcome(link, job, epoch, body) => {
             (intern!(py, "outcome"), link, bytes(&job), epoch, bytes(&body)).into_pyobject(py)
         }

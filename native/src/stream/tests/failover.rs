@@ -353,3 +353,43 @@ fn a_failure_that_another_may_mend_keeps_the_job_where_that_is_wanted() {
         assert_eq!(world.readers[&10].text(), "one two");
     }
 }
+
+#[test]
+fn a_worker_that_breaks_a_rule_is_left_with_what_was_accepted() {
+    let stories: [(u64, &[u8]); 3] = [
+        (5, b"\x01\x00\x02\x00\x00\x00\x03\x00two"),  // a hole
+        (0, b"\x01\x00\x09\x00\x00\x00\x04\x00nine"), // something else in a known place
+        (1, b"\x01\x00\x02"),                         // cut off
+    ];
+    for (tokens, body) in stories {
+        let mut world = running_with(TableSettings {
+            hold_failed: true,
+            ..table_settings()
+        });
+        world.say(1, 1, 0, &[(1, "one ")], b"");
+        world.pump();
+        world.wanted();
+        let head = crate::stream::codec::Head {
+            tokens,
+            bytes: tokens * 4,
+            ..crate::stream::codec::Head::plain(job(1), 1, kind::CHUNK)
+        };
+        let frame = crate::stream::codec::encode([(head, body)].into_iter()).remove(0);
+        let actions = world.table.frame(world.link, &frame, 0).expect("well-formed");
+        assert!(actions.contains(&Action::Foul(world.link, job(1), 1)), "{actions:?}");
+        assert!(
+            actions
+                .iter()
+                .any(|action| matches!(action, Action::Lost(_, 1, at, _) if at.tokens <= 1))
+        );
+        world.did(actions);
+        world.pump();
+        assert!(world.worker.contains(&Action::Cancel(job(1), 1)), "it is told to stop");
+        place_again(&mut world, 2, 1);
+        world.say(1, 2, 0, &[(2, "two")], b"");
+        world.pump();
+        world.take_all();
+        assert_eq!(world.readers[&10].text(), "one two");
+        assert!(world.readers[&10].failed.is_empty());
+    }
+}
