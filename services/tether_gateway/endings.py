@@ -132,6 +132,9 @@ class Endings:
         if settled.elsewhere(request):
             await self._elsewhere(flight)
             return
+        if settled.outcome == infer_pb2.JOB_STATE_ABANDONED:  # given up elsewhere; who reads it here has it run again
+            self.undecided(flight)
+            return
         self._splice.act(self._table.committed(flight.job, epoch, settled.outcome, settled.settlement, now_ms()))
         self._told(flight, epoch, settled)
 
