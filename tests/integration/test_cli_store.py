@@ -155,3 +155,10 @@ def test_store_that_is_not_there_or_no_store_is_said(tmp_path):
     said = tether("check", store="postgresql://a:secret@127.0.0.1:1/x", code=7)
     assert "secret" not in said
     assert "secret" not in tether("check", store="postgresql://:secret:x", code=8)
+
+
+@pytest.mark.parametrize("address", ["mysql://u:secret@h/db", "postgresql://u:secret@127.0.0.1:99999999/db"])
+def test_address_that_is_none_is_refused_without_its_password(address):
+    said = tether("check", store=address, code=8)
+    assert "STORE_UNUSABLE" in said
+    assert "secret" not in said

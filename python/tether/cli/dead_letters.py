@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name as `tether dead-letters ls` shows it: a job's id, or frame-….")]
+HOURS_MAX = 1_000_000  # a century; a Duration does not hold any number
 REQUEST_BYTES_MAX = 2 << 20  # a request has at most 1 MiB of input
 
 
@@ -82,7 +83,9 @@ def show(
 @app.command("analyze", epilog="Example:  tether dead-letters analyze --by worker --within 24")
 def analyze(
     by: Annotated[str, typer.Option(help="reason, model, worker or fingerprint; none is all four.")] = "",
-    within: Annotated[float, typer.Option(help="Only those of the last so many hours; 0 is all.", min=0)] = 0,
+    within: Annotated[
+        float, typer.Option(help="Only those of the last so many hours; 0 is all.", min=0, max=HOURS_MAX)
+    ] = 0,
     state: State = None,
     bootstrap: Bootstrap = None,
     region: Region = "local",

@@ -64,12 +64,13 @@ def _read(file: Path) -> "Infer.Receipt":
     from tether.errors import Reason, TetherError
     from tether.v1.infer_pb2 import Infer
 
-    raw = file.read_bytes()[: RECEIPT_BYTES_MAX + 1]
+    with file.open("rb") as stream:
+        raw = stream.read(RECEIPT_BYTES_MAX + 1)
     if len(raw) > RECEIPT_BYTES_MAX:
         raise TetherError(Reason.TOO_LARGE, f"{file} is too large for a receipt.")
     try:
         found = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     try:
         return Infer.Receipt.FromString(raw) if not isinstance(found, dict) else _of_json(found)

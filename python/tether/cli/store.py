@@ -168,13 +168,24 @@ def promote(
 def _address(store: str, which: Which, state: Path | None) -> str | Path:
     """Return the store that is meant: as given, or the file in the state folder."""
     if store:
-        return store
+        return _checked(store)
     from tether.client.target import default_state
 
     folder, file = DATABASES[which]
     home = state or default_state(os.environ)
     inside = home / folder / file
     return inside if inside.parent.is_dir() else home / file  # a state folder of one service holds the file itself
+
+
+def _checked(store: str) -> str:
+    """Refuse an address of some other database: its words may hold a password, so it is never taken for a file."""
+    from tether.errors import Reason, TetherError
+    from tether.store.registry_open import is_postgres
+
+    if "://" in store and not is_postgres(store):
+        text = "The store's address must be a file or postgresql://user@host/db."
+        raise TetherError(Reason.STORE_UNUSABLE, text, field="store")
+    return store
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -4,6 +4,7 @@ Each function opens the store by its address, does one thing and closes it. None
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from tether.store.jobs_move import Moved
 from tether.store.jobs_open import open_jobs
 from tether.store.jobs_quota import Verified
 from tether.store.jobs_sqlite import wall_ms
+from tether.store.lines import lines_of
 from tether.store.migrate import apply, load
 from tether.store.registry_open import is_postgres
 from tether.store.sqlite import PRAGMAS
@@ -120,7 +122,10 @@ async def import_jobs(url: str | Path, file: Path) -> Moved:
     """
     await migrate_jobs(url)
     with _opened(file, "r") as lines:
-        return await _do(url, lambda: jobs_move.load_lines(lines, serial=is_postgres(url)), writes=True)
+        try:
+            return await _do(url, lambda: jobs_move.load_lines(lines_of(lines), serial=is_postgres(url)), writes=True)
+        except (ValueError, TypeError, LookupError, RecursionError) as error:  # lines that are not ours
+            raise TetherError(Reason.STORE_CORRUPT, "The export is damaged: it holds what no store does") from error
 
 
 async def fence_jobs(url: str | Path) -> int:
@@ -202,9 +207,14 @@ def _integrity(connection: sqlite3.Connection) -> list[str]:
     return [f"the file is damaged: {row[0]}" for row in rows if row[0] != "ok"]
 
 
+def _private(path: str, flags: int) -> int:
+    """Open a file that, where it is new, only its owner can read: a store holds answers."""
+    return os.open(path, flags, 0o600)
+
+
 def _opened(file: Path, mode: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a text file
     try:
-        return file.open(mode, encoding="utf-8")
+        return open(file, mode, encoding="utf-8", opener=_private)
     except FileExistsError as error:
         raise TetherError(Reason.STORE_UNUSABLE, f"{file} is there already") from error
     except OSError as error:

@@ -73,7 +73,7 @@ async def _alone(url: str, patience: Patience, work: Any) -> list[str]:  # noqa:
 async def _connect(url: str, patience: Patience) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(url, timeout=patience.connect_s, command_timeout=_MIGRATE_S)
-    except ValueError:  # its words may hold the password
+    except (ValueError, OverflowError):  # no address, or no port; its words may hold the password
         raise bad_url() from None
 
 

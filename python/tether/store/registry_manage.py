@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from tether.errors import Reason, TetherError
 from tether.store import registry_move as move
+from tether.store.lines import lines_of
 from tether.store.migrate import load
 from tether.store.registry_check import check
 from tether.store.registry_open import explained, is_postgres
@@ -87,7 +88,7 @@ async def import_registry(url: str | Path, file: Path) -> dict[str, int]:
     def work() -> Work[dict[str, int]]:
         yield from begin(_now_ms())
         with file.open(encoding="utf-8", errors="replace") as lines:
-            return (yield from move.load_lines(lines, _now_ms()))
+            return (yield from move.load_lines(lines_of(lines), _now_ms()))
 
     return await _do(url, work, makes=True, writes=True)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tether.errors import Reason, TetherError
 from tether.store import registry_row as rows
+from tether.store.lines import LINE_CHARS_MAX
 from tether.store.registry_work import Work
 
 KIND, FORMAT = "tether-registry", 1
@@ -24,7 +25,6 @@ TABLES = {  # in an order in which what others name comes first
     "policies": (rows.POLICY, ("tenant", "version")),
     "prices": (rows.PRICE, ("model", "version")),
 }
-LINE_CHARS_MAX = 16 << 20  # a manifest of 3.5 MB and its summary as base64
 _PAGE = 20  # rows in memory at a time, since a manifest may have 3.5 MB
 
 
@@ -109,7 +109,7 @@ def _read(lines: Iterable[str]) -> Iterator[Any]:
     for number, line in enumerate(lines, 1):
         try:
             value = json.loads(line) if len(line) <= LINE_CHARS_MAX else None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _broken(f"line {number} is no JSON") from error
         if isinstance(value, dict) and "sha256" in value:
             if value["sha256"] != whole.hexdigest():

@@ -53,7 +53,7 @@ def explained() -> Iterator[None]:
             raise
         text = "A store on PostgreSQL needs asyncpg: pip install 'tether-mesh[postgres]'"
         raise TetherError(Reason.STORE_UNUSABLE, text, field="store") from error
-    except ValueError:
+    except (ValueError, OverflowError):  # the second for a port that is none
         text = "The store's address is no PostgreSQL address: postgresql://user@host/db"
         raise TetherError(Reason.STORE_UNUSABLE, text, field="store") from None
 

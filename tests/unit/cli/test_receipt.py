@@ -90,7 +90,14 @@ def test_receipt_changed_anywhere_does_not_hold(network):
                 verify_receipt(bad, node.trust, time.time())
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"receipt": 7}', '{"receipt": "%%%"}', "[1]", "\x00\xff"])
+def test_file_without_an_end_is_not_read_to_its_end(network):
+    network[0].node("w", Role.WORKER)
+    found = runner.invoke(app, ["receipt", "verify", "/dev/zero", "--root", str(network[1] / "a/network")])
+    assert isinstance(found.exception, TetherError)
+    assert found.exception.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"receipt": 7}', '{"receipt": "%%%"}', "[1]", "\x00\xff", "[" * 99_999])
 def test_file_without_a_receipt_is_named(network, text):
     identities, folder = network
     identities.node("w", Role.WORKER)
