@@ -18,7 +18,7 @@ from tether_gateway.answer import Place
 from tether_gateway.conductor import Conductor
 from tether_gateway.cursor import Cursor, parse
 from tether_gateway.flight import Flight
-from tether_gateway.governor import Governor
+from tether_gateway.governor import RESUMED, Governor
 from tether_gateway.splice import now_ms
 from tether_gateway.streams import Sink, Streams, check_same, names_of
 
@@ -106,7 +106,7 @@ class Resumes:
             raise TetherError(Reason.CURSOR_INVALID, "The place is of an attempt that was never made.")
         if resume.request.HasField("request"):
             admitted = self._admitted(resume, row)
-            response = await self._streams.place(admitted, traceparent)
+            response = await self._streams.place(admitted, traceparent, RESUMED)
             if response.job_id != job:
                 self._conductor.orphaned(admitted, response)
                 raise TetherError(Reason.JOB_CONFLICT, "The request is of another job.")
@@ -127,7 +127,7 @@ class Resumes:
         return Admitted(admitted.raw, admitted.header, names.retry_token, admitted.deadline_s, admitted.trace_id)
 
     def _time(self, request: Request, asked: Asked) -> float:
-        told_s = request.timeout.ToMilliseconds() / 1_000 if request.HasField("timeout") else None
+        told_s = rules.request.time_left_s("timeout", request.timeout) if request.HasField("timeout") else None
         wishes = [wish for wish in (told_s, asked.time_left_s) if wish is not None]
         return min([*wishes, rules.request.TIMEOUT_S_MAX]) if wishes else self._timeout_default_s
 

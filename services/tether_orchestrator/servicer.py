@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from time import perf_counter
 from typing import Any
 
+from google.protobuf.message import Message
 from grpc import aio
 
 from tether.errors import Reason, TetherError
@@ -12,6 +13,7 @@ from tether.job.state import State
 from tether.node.caller import caller
 from tether.observe import attribute
 from tether.observe.trace import Span, Tracing, extract
+from tether.rules import check
 from tether.store.jobs import LIST_MAX, JobRow, JobStore, LetterQuery, Worker
 from tether.store.jobs_letter import KINDS
 from tether.v1.control_pb2 import (
@@ -75,6 +77,7 @@ from tether_orchestrator.settlement import Settlement
 Context = aio.ServicerContext[Any, Any]
 _PAGE = 100  # as control.proto says
 _EXPLAIN = 20  # as placement.proto says
+_NAME_BYTES_MAX = 512  # names and tokens of pages are far shorter
 _FIRST_BEAT_S = 5.0  # a session begins with a beat; a lease later nobody would believe it
 _WATCH_PAUSE_S = 0.2  # five pictures a second are smooth enough for people, and what changes in between is one change
 
@@ -201,6 +204,7 @@ class ControlServicer(ControlServiceServicer):
 
     async def ListJobs(self, request: ListJobsRequest, context: Context) -> ListJobsResponse:
         """See the contract."""
+        _check(request, "tenant_id")
         size = _size(request.page_size)
         state = _state(request.state)
         rows = await self._store.list(
@@ -226,6 +230,7 @@ class ControlServicer(ControlServiceServicer):
 
     async def ListDeadLetters(self, request: ListDeadLettersRequest, context: Context) -> ListDeadLettersResponse:
         """See the contract."""
+        _check(request, "tenant_id", "reason", "model_id")
         size = _size(request.page_size)
         query = LetterQuery(
             request.tenant_id, request.reason, request.model_id, before=_token(request.page_token), limit=size
@@ -237,6 +242,7 @@ class ControlServicer(ControlServiceServicer):
 
     async def GetDeadLetter(self, request: GetDeadLetterRequest, context: Context) -> GetDeadLetterResponse:
         """See the contract."""
+        _check(request, "name")
         letter = await self._dead_letters.get(request.name)
         return GetDeadLetterResponse(dead_letter=letter_message(letter, whole=True))
 
@@ -252,21 +258,25 @@ class ControlServicer(ControlServiceServicer):
 
     async def RequeueDeadLetter(self, request: RequeueDeadLetterRequest, context: Context) -> RequeueDeadLetterResponse:
         """See the contract."""
+        _check(request, "name")
         row = await self._dead_letters.requeue(request.name, request.request)
         return RequeueDeadLetterResponse(job=job_message(row.bare()))
 
     async def DropDeadLetter(self, request: DropDeadLetterRequest, context: Context) -> DropDeadLetterResponse:
         """See the contract."""
+        _check(request, "name")
         await self._dead_letters.drop(request.name)
         return DropDeadLetterResponse()
 
     async def VerifyQuotas(self, request: VerifyQuotasRequest, context: Context) -> VerifyQuotasResponse:
         """See the contract."""
+        _check(request, "tenant_id")
         found = await self._store.verify_quotas(request.tenant_id)
         return VerifyQuotasResponse(violations=found.violations, jobs=found.jobs, entries=found.entries)
 
     async def ListAccounts(self, request: ListAccountsRequest, context: Context) -> ListAccountsResponse:
         """See the contract."""
+        _check(request, "tenant_id", "page_token")
         size = _size(request.page_size)
         rows = await self._store.accounts(tenant=request.tenant_id, after=request.page_token, limit=size)
         token = rows[-1].tenant if len(rows) == size else ""
@@ -289,6 +299,12 @@ def _describe(span: Span, request: PlaceRequest, response: PlaceResponse) -> Non
 
 def _size(page_size: int) -> int:
     return min(page_size or _PAGE, LIST_MAX)
+
+
+def _check(request: Message, *fields: str) -> None:
+    """Refuse what no name is, and no database could look for."""
+    for field in fields:
+        check.text(field, getattr(request, field), _NAME_BYTES_MAX)
 
 
 def _state(number: int) -> State | None:

@@ -103,9 +103,11 @@ def _check_numbers(at: str, rule: PolicyRule) -> None:
     for region, points in rule.points.items():
         check.number(f"{at}.points[{region}]", points, -1, 1)
     if rule.HasField("queue_wait_max"):
-        check.number(f"{at}.queue_wait_max", _seconds(rule.queue_wait_max), 0, WAIT_S_MAX, over=True)
+        field = f"{at}.queue_wait_max"
+        check.number(field, _seconds(field, rule.queue_wait_max), 0, WAIT_S_MAX, over=True)
     if rule.HasField("hedge") and rule.hedge.HasField("after"):
-        check.number(f"{at}.hedge.after", _seconds(rule.hedge.after), HEDGE_S_MIN, WAIT_S_MAX)
+        field = f"{at}.hedge.after"
+        check.number(field, _seconds(field, rule.hedge.after), HEDGE_S_MIN, WAIT_S_MAX)
 
 
 def _check_target(at: str, target: DegradeTarget, known_models: Collection[str]) -> None:
@@ -119,7 +121,9 @@ def _check_target(at: str, target: DegradeTarget, known_models: Collection[str])
     check.holds(at, ok=says, found="empty", rule="another model, or lower limits")
 
 
-def _seconds(span: Duration) -> float:
+def _seconds(field: str, span: Duration) -> float:
+    whole = -1_000_000_000 < span.nanos < 1_000_000_000
+    check.holds(field, ok=whole, found="malformed", rule="a Duration, its nanos under a second")
     return span.seconds + span.nanos / 1e9
 
 

@@ -20,8 +20,10 @@ def number(field: str, value: float, low: float, high: float, *, over: bool = Fa
 
 
 def text(field: str, value: str, bytes_max: int, bytes_min: int = 0) -> None:
-    """Require `bytes_min` to `bytes_max` bytes of UTF-8."""
+    """Require `bytes_min` to `bytes_max` bytes of UTF-8 without NUL, which not every database keeps."""
     size = len(value.encode())
+    if "\0" in value:
+        raise refusal(field, "text with a NUL", "text without one")
     if not bytes_min <= size <= bytes_max:
         raise refusal(field, f"{size} bytes", f"{bytes_min} to {bytes_max} bytes")
 

@@ -235,3 +235,14 @@ def _check_timeout(field: str, timeout: Duration) -> None:
     whole = 0 <= timeout.nanos < 1_000_000_000
     check.holds(field, ok=whole, found="malformed", rule="a Duration from 1 ms to 1 h")
     check.number(field, timeout.seconds + timeout.nanos / 1e9, TIMEOUT_S_MIN, TIMEOUT_S_MAX)
+
+
+def time_left_s(field: str, time: Duration) -> float:
+    """Seconds of a time that may be over already, and may be longer than any job.
+
+    Raises:
+        TetherError: INVALID_FIELD for one that is negative or no Duration.
+    """
+    whole = 0 <= time.nanos < 1_000_000_000 and time.seconds >= 0
+    check.holds(field, ok=whole, found="negative or malformed", rule="a Duration from 0")
+    return time.seconds + time.nanos / 1e9

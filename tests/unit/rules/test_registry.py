@@ -21,6 +21,7 @@ NOW_S = 1_000.0
             "display_name",
             lambda: rules.check_create_tenant(pb.CreateTenantRequest(tenant_id="a", display_name="n" * 128)),
         ),
+        ("display_name", lambda: rules.check_create_tenant(pb.CreateTenantRequest(tenant_id="a", display_name="a\0b"))),
         ("quota.tokens_per_day", lambda: rules.check_quota(pb.Quota(tokens_per_day=2**53))),
         ("quota.requests_per_minute", lambda: rules.check_quota(pb.Quota(requests_per_minute=2**64 - 1))),
         ("label", lambda: rules.check_create_key(pb.CreateKeyRequest(tenant_id="a", label="n" * 128), NOW_S)),

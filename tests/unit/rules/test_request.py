@@ -24,7 +24,7 @@ def header() -> Header:
         correlation_id="one",
         request_hash=bytes(32),
         input_bytes=5,
-        on_disconnect=Infer.ON_DISCONNECT_CANCEL,
+        on_disconnect=infer_pb2.Infer.ON_DISCONNECT_CANCEL,
     )
 
 
@@ -304,3 +304,26 @@ def test_job_is_named_by_id_or_key(path: str, parts: dict[str, str]) -> None:
         assert caught.value.field == path
     rules.check_job_name(infer_pb2.GetJobRequest(job_id="a" * 32))
     rules.check_job_name(infer_pb2.GetJobRequest(correlation_id="c", retry_token="r"))
+
+
+@pytest.mark.parametrize("time", [Duration(seconds=-1), Duration(nanos=-1), Duration(nanos=2**31 - 1)])
+def test_time_left_that_is_no_time_is_refused(time: Duration) -> None:
+    assert rules.request.time_left_s("timeout", Duration(seconds=10**6, nanos=5 * 10**8)) == 10**6 + 0.5
+    with pytest.raises(TetherError) as caught:
+        rules.request.time_left_s("timeout", time)
+    assert (caught.value.reason, caught.value.field) == (Reason.INVALID_FIELD, "timeout")
+
+
+def test_header_that_asks_for_more_than_a_database_holds_is_refused() -> None:
+    with pytest.raises(TetherError) as caught:
+        rules.request.check_place(
+            placement_pb2.Header(
+                tenant_id="t",
+                model_id="m",
+                correlation_id="c",
+                request_hash=bytes(32),
+                on_disconnect=infer_pb2.Infer.ON_DISCONNECT_CANCEL,
+                input_tokens_max=2**64 - 1,
+            )
+        )
+    assert caught.value.field == "input_tokens_max"
