@@ -82,7 +82,7 @@ def bare_sqlite(folder: Path, count: int, tenants: int) -> float:
     begin = time.perf_counter()
     for batch in groups:
         connection.execute("BEGIN IMMEDIATE")
-        run_sqlite(connection, jobs_write.reserve(batch, alone=True), 1)
+        run_sqlite(connection, jobs_write.reserve(batch), 1)
         connection.execute("COMMIT")
     took_s = time.perf_counter() - begin
     connection.close()
@@ -97,7 +97,7 @@ async def bare_postgres(url: str, count: int, tenants: int) -> float:
     begin = time.perf_counter()
     for batch in groups:
         await connection.execute("BEGIN")
-        await run_postgres(connection, jobs_write.reserve(batch, alone=False), None)
+        await run_postgres(connection, jobs_write.reserve(batch), None)
         await connection.execute("COMMIT")
     took_s = time.perf_counter() - begin
     await connection.close()

@@ -43,7 +43,7 @@ async def open_store(config: Config) -> JobStore:
         replica=config.store_replica,
         letters=letters,
         outbox=wants_outbox(config),
-        seen=seen,
+        generation_min=seen,
     )
     try:
         await asyncio.to_thread(keep_seen, path, seen, store.store_id, store.generation)

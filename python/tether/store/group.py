@@ -1,7 +1,7 @@
 """One transaction over the calls of many callers.
 
-Equal operations run as one batch. When a batch breaks a rule its calls run again one by one, each behind a savepoint,
-so that one caller's mistake costs the others nothing; when the disk fails, all of them fail.
+Equal operations run as one batch. When a batch breaks a rule all of it runs again, calls of the broken one by one, each
+behind a savepoint, so that one caller's mistake costs the others nothing; when the disk fails, all of them fail.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import structlog
 
 from tether.errors import Reason, TetherError
 from tether.store.fault import is_fault, unavailable
+from tether.store.sqlite_run import Writer
 
 _log = structlog.get_logger("tether.store")
 
@@ -43,7 +44,7 @@ class Call:
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
-            self.future.set_result(list(self.results))
+            self.future.set_result(self.results)
 
 
 def run_group(connection: sqlite3.Connection, group: Sequence[Call]) -> None:
@@ -60,15 +61,33 @@ def run_group(connection: sqlite3.Connection, group: Sequence[Call]) -> None:
 
 def _commit(connection: sqlite3.Connection, writes: Sequence[Call]) -> None:
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        for calls in _by_operation(writes):
-            _together(connection, calls)
-        connection.execute("COMMIT")
+        if not _all_commit(connection, writes):
+            connection.execute("BEGIN IMMEDIATE")
+            for calls in _by_operation(writes):
+                _together(connection, calls)
+            connection.execute("COMMIT")
     except sqlite3.Error as error:
         _log.exception("store_commit_failed", calls=len(writes))
         roll_back(connection)
         for call in writes:
             call.error = unavailable(error)
+
+
+def _all_commit(connection: sqlite3.Connection, writes: Sequence[Call]) -> bool:
+    """Write all, as goes well nearly always: a savepoint costs a copy of each page that it guards."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for calls in _by_operation(writes):
+            _run(connection, calls)
+    except Exception as error:
+        if isinstance(error, sqlite3.Error) and is_fault(error):
+            raise
+        roll_back(connection)
+        if len(writes) == 1:
+            writes[0].error = _blame(error)
+        return len(writes) == 1
+    connection.execute("COMMIT")
+    return True
 
 
 def _by_operation(calls: Sequence[Call]) -> list[list[Call]]:
@@ -98,6 +117,7 @@ def _behind_savepoint(connection: sqlite3.Connection, calls: list[Call]) -> None
         if isinstance(error, sqlite3.Error) and is_fault(error):
             raise
         connection.execute("ROLLBACK TO batch")
+        _forget(connection)
         for call in calls:
             call.error = _blame(error)
     connection.execute("RELEASE batch")
@@ -106,9 +126,12 @@ def _behind_savepoint(connection: sqlite3.Connection, calls: list[Call]) -> None
 def _run(connection: sqlite3.Connection, calls: list[Call]) -> None:
     items = calls[0].items if len(calls) == 1 else [item for call in calls for item in call.items]
     results = calls[0].operation(connection, items)
+    if len(calls) == 1:
+        calls[0].results = list(results)
+        return
     start = 0
     for call in calls:
-        call.results = results[start : start + len(call.items)]
+        call.results = list(results[start : start + len(call.items)])
         start += len(call.items)
 
 
@@ -124,9 +147,15 @@ def _blame(error: Exception) -> Exception:
 
 def roll_back(connection: sqlite3.Connection) -> None:
     """Undo what a failed group left, where it left anything."""
+    _forget(connection)
     if not connection.in_transaction:
         return
     try:
         connection.execute("ROLLBACK")
     except sqlite3.Error:
         _log.exception("store_rollback_failed")
+
+
+def _forget(connection: sqlite3.Connection) -> None:
+    if isinstance(connection, Writer):
+        connection.forget()

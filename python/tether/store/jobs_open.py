@@ -18,8 +18,7 @@ async def open_jobs(
     replica: str = "",
     letters: LetterLimits = _LETTERS,
     outbox: bool = False,
-    generation_min: int = 0,
-    seen: Mapping[bytes, int] | None = None,
+    generation_min: int | Mapping[bytes, int] = 0,
     now_ms: Callable[[], int] | None = None,
 ) -> SqlJobStore:
     """Open or create a job store.
@@ -29,9 +28,8 @@ async def open_jobs(
         replica: `postgresql://…` of a replica for long reads, which may then be a little late; empty for none.
         letters: how many dead letters are kept.
         outbox: whether somebody takes usage by `outbox`; until then usage is kept row by row, at most 30 days.
-        generation_min: a store of an older generation is refused, whichever store it is.
-        seen: newest generation that the caller has seen of each store, by `store_id`: an older one is refused, since
-            another copy of that store was promoted in its place.
+        generation_min: a store of an older generation is refused, since another copy of it was promoted in its place:
+            the newest that the caller has seen, of whichever store or of each by its `store_id`.
         now_ms: wall clock, milliseconds since the Unix epoch; None for the machine's own (SQLite) or the server's.
 
     Returns:
@@ -41,7 +39,7 @@ async def open_jobs(
         TetherError: STORE_UNAVAILABLE; STORE_CORRUPT for a damaged file; STORE_UNUSABLE for a schema of a newer Tether,
             a fenced store, an address that is none, or where asyncpg is not installed.
     """
-    keep = Keep(letters, outbox, generation_min, seen or {})
+    keep = Keep(letters, outbox, generation_min)
     if is_postgres(url):
         return await _open_postgres(str(url), replica, now_ms, keep)
     if "://" in str(url):

@@ -17,9 +17,10 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
 _COLUMNS = ", ".join(JOBS.columns)
 _LIST = (
-    f"SELECT {_COLUMNS} FROM jobs WHERE number < $1 AND ($2 = '' OR tenant = $2) AND ($3 = 0 OR state = $3) "  # noqa: S608
-    "ORDER BY number DESC LIMIT $4"
+    f"SELECT {_COLUMNS} FROM jobs WHERE number < $1 AND ($2 = 0 OR state = $2) {{}}"  # noqa: S608
+    "ORDER BY number DESC LIMIT $3"
 )
+_OF_TENANT = "AND tenant = $4 "  # apart, or no index would serve it
 _UNDRIVEN = (
     f"SELECT {_COLUMNS} FROM jobs WHERE state = 1 AND (deadline_ms, number) > ($1, $2) {{}} "  # noqa: S608
     "ORDER BY deadline_ms, number LIMIT $3"
@@ -57,7 +58,9 @@ def get(job: bytes) -> Program[JobRow | None]:
 def page(tenant: str, state: State | None, before: int, limit: int) -> Program[list[JobRow]]:
     """See `JobStore.list`."""
     number = int(state) if state is not None else 0
-    found = yield Fetch(_LIST, (before or _NUMBER_MAX, tenant, number, limit))
+    values = (before or _NUMBER_MAX, number, limit)
+    one = Fetch(_LIST.format(_OF_TENANT), (*values, tenant)) if tenant else Fetch(_LIST.format(""), values)
+    found = yield one
     rows = [to_row(row) for row in found]
     outcomes = {one[0]: one for one in (yield Find(OUTCOMES, "job", [row.subject.job for row in rows]))}
     return [with_outcome(row, outcomes.get(row.subject.job)).bare() for row in rows]

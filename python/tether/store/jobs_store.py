@@ -5,7 +5,7 @@ Source: docs/design/design.md §5.
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from tether.job.key import SECRET_BYTES, job_id
@@ -50,14 +50,12 @@ class Keep:
     Attributes:
         letters: how many dead letters are kept.
         outbox: whether somebody takes usage by `outbox`: until then it is kept row by row.
-        generation_min: a store of an older generation is refused.
-        seen: newest generation that was seen of each store, by its id: the same for the store that this is.
+        generation_min: a store of an older generation is refused: of whichever store, or of each by its id.
     """
 
     letters: LetterLimits = _LETTERS
     outbox: bool = False
-    generation_min: int = 0
-    seen: Mapping[bytes, int] = field(default_factory=dict)
+    generation_min: int | Mapping[bytes, int] = 0
 
 
 _STORE_ID_BYTES = 16
@@ -100,7 +98,6 @@ class SqlJobStore:
         self._generation = generation
         self._keep = keep
         alone = database.alone
-        self._reserve = _bound(jobs_write.reserve, alone=alone)
         self._attempt = _bound(jobs_write.attempt, alone=alone)
         self._complete = _bound(jobs_write.complete, alone=alone)
         self._requeue = _bound(jobs_write.requeue, alone=alone)
@@ -119,7 +116,7 @@ class SqlJobStore:
         """
         facts = {"store_id": secrets.token_bytes(_STORE_ID_BYTES), "job_secret": secrets.token_bytes(SECRET_BYTES)}
         try:
-            generation = await database.write(lambda: jobs_meta.enter(keep.generation_min, keep.seen))
+            generation = await database.write(lambda: jobs_meta.enter(keep.generation_min))
             meta = await database.write(lambda: jobs_meta.draw(facts))
         except BaseException:
             await database.close()
@@ -143,7 +140,7 @@ class SqlJobStore:
 
     async def reserve(self, batch: Sequence[Reservation]) -> list[Reserved | Existing | Refused]:
         """See `JobStore.reserve`."""
-        return await self._database.batch(self._reserve, batch)
+        return await self._database.batch(jobs_write.reserve, batch)
 
     async def attempt(self, batch: Sequence[Attempt]) -> list[Reserved | Existing | Refused]:
         """See `JobStore.attempt`."""

@@ -1,12 +1,13 @@
 """Carries out the steps of a program on PostgreSQL, inside a transaction that somebody else opens and commits.
 
 A round trip costs more than a row, so rows travel as arrays, one per column, and writes that belong together travel as
-one statement. Time is the server's, since several owners write.
+one statement. Numbers travel as one text: asyncpg asks of each one whether it is an array, which costs more than the
+text. Time is the server's, since several owners write.
 Source: postgresql.org/docs/15/functions-array.html (unnest), postgresql.org/docs/15/queries-with.html.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ _MISSING = (
     f"INSERT INTO accounts ({', '.join(ACCOUNTS.columns)}) SELECT tenant, "  # noqa: S608
     f"{', '.join('0' for _ in ACCOUNTS.columns[1:])} FROM unnest($1::text[]) AS t(tenant) ON CONFLICT DO NOTHING"
 )
+_NUMBERS = frozenset({"bigint", "integer"})
 _MARK = re.compile(r"\$(\d+)")
 
 
@@ -90,26 +92,43 @@ async def _write(connection: asyncpg.Connection, step: Insert | Update | Delete,
         await connection.execute(sql, *values)
 
 
-async def _blind(connection: asyncpg.Connection, step: Blind, _clock: Clock) -> bool:
-    savepoint = connection.transaction()
-    await savepoint.start()
-    sql, values = _statement(Insert(step.table, step.rows, absent=True))
-    whole = _count(await connection.execute(sql, *values)) == len(step.rows)
-    await (savepoint.commit() if whole else savepoint.rollback())
+async def _blind(connection: asyncpg.Connection, step: Blind, clock: Clock) -> bool:
+    """One statement whose parts all look first: the locks that are held keep others from writing these keys meanwhile."""
+    if not step.rows:
+        await _together(connection, Together(step.more), clock)
+        return True
+    key, at = step.table.key[0], step.table.columns.index(step.table.key[0])
+    keys = [row[at] for row in step.rows]
+    texts, values = _texts([Insert(step.table, step.rows), *step.more], [keys])
+    seen = f"seen AS MATERIALIZED (SELECT 1 FROM {step.table.name} WHERE {key} = ANY($1::{step.table.types[key]}[]))"  # noqa: S608
+    named = ", ".join(f"w{at} AS ({_unseen(text)})" for at, text in enumerate(texts))
+    whole: bool = await connection.fetchval(f"WITH {seen}, {named} SELECT NOT EXISTS (SELECT 1 FROM seen)", *values)
     return whole
+
+
+@cache
+def _unseen(text: str) -> str:
+    """A write that is only done where nothing was seen."""
+    return f"{text} {'WHERE' if text.startswith('INSERT') else 'AND'} NOT EXISTS (SELECT 1 FROM seen)"
+
+
+def _texts(steps: Sequence[Insert | Update | Delete], first: Sequence[Any]) -> tuple[list[str], list[Any]]:
+    """Statements of steps that write anything, whose parameters begin behind `first`, and all parameters."""
+    values: list[Any] = list(first)
+    texts = []
+    for one in steps:
+        if _is_some(one):
+            sql, own = _statement(one)
+            texts.append(_shifted(sql, len(values)))
+            values += own
+    return texts, values
 
 
 async def _together(connection: asyncpg.Connection, step: Together, _clock: Clock) -> None:
     """All of it as one statement: the last one, with the others as its common table expressions."""
-    steps = [one for one in step.steps if _is_some(one)]
-    if not steps:
+    texts, values = _texts(step.steps, ())
+    if not texts:
         return
-    values: list[Any] = []
-    texts = []
-    for one in steps:
-        sql, own = _statement(one)
-        texts.append(_shifted(sql, len(values)))
-        values += own
     named = ", ".join(f"w{at} AS ({text})" for at, text in enumerate(texts[:-1]))
     await connection.execute(f"WITH {named} {texts[-1]}" if named else texts[-1], *values)
 
@@ -158,7 +177,16 @@ def _statement(step: Insert | Update | Delete) -> tuple[str, list[Any]]:
     if isinstance(step, Delete):
         return _deletion(step.table, step.column), [list(step.keys)]
     text = _setting(step.table) if isinstance(step, Update) else _insertion(step.table, absent=step.absent)
-    return text, [list(column) for column in zip(*step.rows, strict=True)]
+    columns = zip(step.table.types.values(), zip(*step.rows, strict=True), strict=True)
+    return text, [_numbers(column) if kind in _NUMBERS else list(column) for kind, column in columns]
+
+
+def _numbers(column: Sequence[int | None]) -> str:
+    """An array of numbers as PostgreSQL writes it."""
+    text = repr(column).strip("(,)")  # one call for all, where all are plain numbers
+    if "N" in text or "<" in text:
+        text = ",".join("NULL" if number is None else str(int(number)) for number in column)
+    return "{" + text + "}"
 
 
 _TEXTS: dict[tuple[str, int, object], tuple[str, Table]] = {}  # by a table's identity, so the table stays too
@@ -219,7 +247,10 @@ def _deletion(table: Table, column: str) -> str:
 
 
 def _arrays(table: Table) -> str:
-    return f"unnest({', '.join(f'${at}::{kind}[]' for at, kind in enumerate(table.types.values(), 1))})"
+    marks = (
+        f"${at}::{'text::' if kind in _NUMBERS else ''}{kind}[]" for at, kind in enumerate(table.types.values(), 1)
+    )
+    return f"unnest({', '.join(marks)})"
 
 
 def _type(table: Table, column: str) -> str:

@@ -21,6 +21,7 @@ from tether.store.fault import is_fault, unavailable
 from tether.store.group import Call, roll_back, run_group
 from tether.store.migrate import Migration, apply
 from tether.store.reader import Reader, browse
+from tether.store.sqlite_run import Writer
 
 _log = structlog.get_logger("tether.store")
 
@@ -37,6 +38,7 @@ PRAGMAS = (
     "PRAGMA synchronous = FULL",  # a commit survives a power cut
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -16384",  # KiB; the hot rows of a region fit
+    "PRAGMA wal_autocheckpoint = 4000",  # pages: a page that many groups change is copied to the file once for them
     "PRAGMA journal_size_limit = 67108864",  # bytes kept of the write-ahead log after a burst
 )
 
@@ -108,7 +110,7 @@ class Sqlite:
         """
         if not items:
             return []
-        results: list[R_co] = await self._submit(Call(operation, items, self._loop.create_future()))
+        results: list[R_co] = await self._submit(operation, items)
         return results
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -123,7 +125,7 @@ class Sqlite:
         Raises:
             TetherError: STORE_UNAVAILABLE; nothing was written.
         """
-        result: list[T] = await self._submit(Call(_once(work), (None,), self._loop.create_future()))
+        result: list[T] = await self._submit(_once(work), (None,))
         return result[0]
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -167,16 +169,17 @@ class Sqlite:
         await self._ended.wait()
         self._thread.join()
 
-    async def _submit(self, call: Call) -> Any:  # noqa: ANN401 - the callers above give it its type
+    def _submit(self, operation: Operation[Any, Any], items: Sequence[Any]) -> asyncio.Future[Any]:
         self._require_open()
         if self._waiting_items >= _WAITING_ITEMS_MAX:
             raise TetherError(Reason.STORE_UNAVAILABLE, "Too many writes wait for the store", retry_after_s=1.0)
-        self._waiting.append(call)
-        self._waiting_items += len(call.items)
+        answer = self._loop.create_future()
+        self._waiting.append(Call(operation, items, answer))
+        self._waiting_items += len(items)
         if not self._busy and not self._kicked:
             self._kicked = True  # one turn of the loop later, so that callers of the same turn share the group
             self._loop.call_soon(self._kick)
-        return await call.future
+        return answer
 
     def _require_open(self) -> None:
         if self._closed:
@@ -218,7 +221,7 @@ class Sqlite:
     def _connect(self) -> sqlite3.Connection | None:
         connection: sqlite3.Connection | None = None
         try:
-            connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
+            connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256, factory=Writer)
             for pragma in PRAGMAS:
                 connection.execute(pragma)
             apply(connection, self._migrations)

@@ -1,7 +1,8 @@
 """Carries out the steps of a program on SQLite, inside a transaction that somebody else opens and commits.
 
 There is one writer, so locks are nothing here, and rows are found one by one: a prepared statement costs less than
-a list of parameters of ever new length.
+a list of parameters of ever new length. It remembers the accounts that it wrote, until somebody else writes.
+Source: sqlite.org/pragma.html#pragma_data_version.
 """
 
 import sqlite3
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
-from tether.store.jobs_table import ACCOUNTS
+from tether.store.jobs_table import ACCOUNT_SET, ACCOUNTS
 from tether.store.step import (
     Blind,
     Delete,
@@ -28,6 +29,26 @@ from tether.store.step import (
 )
 
 T = TypeVar("T")
+_ACCOUNTS_MAX = 16_384  # remembered at a time, some 10 MB
+
+
+class Writer(sqlite3.Connection):
+    """The connection of a database's one writer.
+
+    Attributes:
+        accounts: rows of `ACCOUNTS` by tenant, as this transaction leaves them.
+        version: SQLite's number of what others wrote, when they were read.
+    """
+
+    version = -1
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.accounts: dict[str, tuple[Any, ...]] = {}
+
+    def forget(self) -> None:
+        """Something was rolled back: what is remembered may never have been."""
+        self.accounts.clear()
 
 
 def run(connection: sqlite3.Connection, program: Program[T], now_ms: int) -> T:
@@ -79,19 +100,24 @@ def _insert(connection: sqlite3.Connection, step: Insert) -> None:
 
 
 def _blind(connection: sqlite3.Connection, step: Blind) -> bool:
-    connection.execute("SAVEPOINT blind")
+    """Undone by number where it fails: a savepoint costs a copy of each page that it guards."""
+    name, serial = step.table.name, step.table.serial
+    [(last,)] = connection.execute(f"SELECT coalesce(max({serial}), 0) FROM {name}")  # noqa: S608 - names of the program
     try:
         connection.executemany(_insertion(step.table, absent=False), step.rows)
     except sqlite3.IntegrityError:
-        connection.execute("ROLLBACK TO blind")
+        connection.execute(f"DELETE FROM {name} WHERE {serial} > ?", (last,))  # noqa: S608
         return False
-    finally:
-        connection.execute("RELEASE blind")
+    for one in step.more:
+        _DO[type(one)](connection, one)
     return True
 
 
 def _update(connection: sqlite3.Connection, step: Update) -> None:
     connection.executemany(_setting(step.table), step.rows)
+    if step.table is ACCOUNT_SET and isinstance(connection, Writer):
+        for row in step.rows:
+            connection.accounts[row[-1]] = (row[-1], *row[:-1])
 
 
 def _delete(connection: sqlite3.Connection, step: Delete) -> None:
@@ -107,6 +133,21 @@ def _together(connection: sqlite3.Connection, step: Together) -> None:
 
 
 def _lock(connection: sqlite3.Connection, tenants: Sequence[str]) -> list[Any]:
+    if not isinstance(connection, Writer):
+        return _accounts(connection, tenants)
+    known = connection.accounts
+    [(version,)] = connection.execute("PRAGMA data_version")
+    if version != connection.version or len(known) > _ACCOUNTS_MAX:
+        known.clear()
+        connection.version = version
+    unknown = [tenant for tenant in tenants if tenant not in known]
+    if unknown:
+        known.update((row[0], row) for row in _accounts(connection, unknown))
+    return [known[tenant] for tenant in tenants]
+
+
+def _accounts(connection: sqlite3.Connection, tenants: Sequence[str]) -> list[Any]:
+    """Accounts as they stand, created where missing."""
     marks = ", ".join("?" * len(tenants))
     rows = connection.execute(_ACCOUNTS_OF.format(marks), tenants).fetchall()
     if len(rows) < len(tenants):

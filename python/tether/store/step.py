@@ -89,10 +89,17 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Blind:
-    """New rows that may collide: gets back True, or False and then none of them is there."""
+    """New rows that may collide, and what is written with them: gets back True, or False and then none of it is there.
+
+    Attributes:
+        table: where to; its `serial` grows with every row. Whoever writes rows with these keys holds the same locks.
+        rows: what; no two with the same key.
+        more: writes of other tables, or of other rows.
+    """
 
     table: Table
     rows: Sequence[Row]
+    more: Sequence["Insert | Update | Delete"] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The store that was promoted last is the only one that an orchestrator works on, whatever the others say of themselves."""
+"""The store that was promoted last is the only one that an orchestrator works on, whatever others say of themselves."""
 
 import shutil
 from pathlib import Path

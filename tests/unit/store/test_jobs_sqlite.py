@@ -75,18 +75,18 @@ async def test_store_of_the_first_schema_comes_along_with_its_books(tmp_path: Pa
     assert (await check_jobs(path)).violations == ()
 
 
-def test_second_schema_can_be_undone_and_applied_again(tmp_path: Path) -> None:
-    path, both = tmp_path / "jobs.db", load("sqlite", "jobs")
+def test_newer_schemas_can_be_undone_and_applied_again(tmp_path: Path) -> None:
+    path, schemas = tmp_path / "jobs.db", load("sqlite", "jobs")
     old_store(path)
     connection = sqlite3.connect(path, isolation_level=None)
     before = "\n".join(connection.iterdump())
-    assert apply(connection, both) == ["0002"]
-    assert undo(connection, both[1:]) == ["0002"]
+    assert apply(connection, schemas) == ["0002", "0003"]
+    assert undo(connection, schemas[1:]) == ["0003", "0002"]
     after = "\n".join(connection.iterdump())
     assert sorted(line for line in before.splitlines() if line.startswith("INSERT")) == sorted(
         line for line in after.splitlines() if line.startswith("INSERT")
     )
-    assert apply(connection, both) == ["0002"]
+    assert apply(connection, schemas) == ["0002", "0003"]
     connection.close()
 
 
