@@ -4,12 +4,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import structlog
 from grpc import aio
+from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -310,3 +312,10 @@ async def test_wrapped_handlers_are_remembered_within_a_bound(monkeypatch: pytes
         details.method = f"/a/{number}"
         await interceptor.intercept_service(continuation, details)
     assert len(interceptor._wrapped) == 2
+
+
+def test_channel_arguments_are_known_to_grpc():
+    """A misspelt one is ignored in silence: idle clients were told off for their pings after a minute."""
+    known = Path(cygrpc.__file__).read_bytes()
+    given = {name for name, _ in (*server.options(), *channel.options())}
+    assert [name for name in sorted(given) if name.encode() + b"\0" not in known] == []
