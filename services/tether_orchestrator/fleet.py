@@ -220,6 +220,10 @@ class FleetView:
             self._loading[model, version] = known
         return known[1]
 
+    def loads(self, worker: str, model: str, version: str) -> bool:
+        """Whether a model version is on its way to a worker."""
+        return self._loads(worker, model, version)
+
     def _some(self) -> Iterable[str]:
         return islice(self._linked, _LOADING_WORKERS_MAX)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from tether.errors import Reason, TetherError
 from tether.placement.lane import Tried, Waiting
 from tether.placement.queue import LateQueue, Shed
+from tether.placement.refusal import LOADING, may_wait
 from tether.placement.resolve import Resolved
 from tether.store.jobs import Worker
 from tether.v1.infer_pb2 import Infer
@@ -96,7 +97,7 @@ class LateBinding(Listener):
             refusal = await self._at_once(request, want)
             if isinstance(refusal, Choice):
                 return refusal
-            if refusal.reason is not Reason.OVERLOADED:
+            if not may_wait(refusal):
                 raise refusal
         return await self._wait(request, want)
 
@@ -129,7 +130,7 @@ class LateBinding(Listener):
             try:
                 return self._bind(request, want)
             except TetherError as refusal:
-                if refusal.reason is not Reason.NO_WORKER or self._clock.settled:
+                if may_wait(refusal) or refusal.reason is not Reason.NO_WORKER or self._clock.settled:
                     return refusal
             await asyncio.sleep(_SETTLE_POLL_S)
 
@@ -146,8 +147,18 @@ class LateBinding(Listener):
         choice = await self._turn(Turn(item, request, want, asyncio.get_running_loop().create_future()))
         if choice is not None:
             return choice
+        if (refusal := self._still_loading(request, want)) is not None:
+            raise refusal
         late = f"No worker of {item.model} came free in {item.wait_max_s:.1f} s"
         return await self._lesser(request, want, Shed(late, self._queue.retry_after_s(item.model, self._now_s())))
+
+    def _still_loading(self, request: Resolved, want: Want) -> TetherError | None:
+        """The refusal of a request whose model is still on its way to a worker."""
+        try:
+            self.give_back(self._bind(request, want).worker)
+        except TetherError as refusal:
+            return refusal if LOADING in refusal.metadata else None
+        return None
 
     async def _turn(self, turn: Turn) -> Choice | None:
         """Wait for a turn; None where it did not come in time."""
@@ -182,7 +193,7 @@ class LateBinding(Listener):
         try:
             choice = self._bind(turn.request, turn.want)
         except TetherError as refusal:
-            if refusal.reason is Reason.OVERLOADED or not self._clock.settled:
+            if may_wait(refusal) or not self._clock.settled:
                 return False
             self._fail(turn, refusal)
             return True

@@ -6,6 +6,7 @@ Source: docs/design/design.md §4.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from tether._native import Query
 from tether.errors import Reason, TetherError
@@ -163,7 +164,8 @@ class Scheduler:
         found, removed = self._fleet.explain(query, header.correlation_id or "explain", limit)
         lesser = (self.lower(request, target) for target in request.decision.degrade)
         degraded = [one.header.degraded for one in lesser if one is not None]
-        return explain.response(request, found, removed, degraded, self._waiting(lane(request)))
+        loads = partial(self._fleet.loads, model=model.model_id, version=model.version)
+        return explain.response(request, found, removed, degraded, self._waiting(lane(request)), loads)
 
     def _choose(self, request: Resolved, exclude: Sequence[str], fingerprint: bytes, *, alone: bool) -> Worker:
         model, header = request.model, request.header

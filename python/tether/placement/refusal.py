@@ -7,6 +7,7 @@ from tether.errors import Reason, TetherError
 
 _FULL_RETRY_S = 0.25  # a slot frees about this often on a busy worker; a guess, bench/scheduling.py replaces it
 _OUT_RETRY_S = 1.0  # a suspect worker is heard again or gone within a second, and a small model is loaded
+LOADING = "loading"  # metadata: workers on which the model is on its way
 
 
 def no_candidate(
@@ -37,7 +38,13 @@ def no_candidate(
         return TetherError(Reason.NO_WORKER, f"Too much of {name} failed lately", retry_after_s=_OUT_RETRY_S)
     if census.ready:
         return TetherError(Reason.NO_WORKER, f"No worker of {name} is allowed and fit for this request")
-    return TetherError(Reason.NO_WORKER, _none(name, census, loading), retry_after_s=_OUT_RETRY_S)
+    on_its_way = {LOADING: str(loading)} if loading else None
+    return TetherError(Reason.NO_WORKER, _none(name, census, loading), retry_after_s=_OUT_RETRY_S, metadata=on_its_way)
+
+
+def may_wait(refusal: TetherError) -> bool:
+    """Whether a refusal may be over by itself soon: workers are full, or the model is on its way to one."""
+    return refusal.reason is Reason.OVERLOADED or LOADING in refusal.metadata
 
 
 def _none(name: str, census: Census, loading: int) -> str:

@@ -41,13 +41,16 @@ class World:
             Breakers(BreakerSettings()),
             waiting=self.queue.waiting,
         )
+        self.scheduler = scheduler
         self.late = LateBinding(scheduler, self.queue, AttentiveClock(), wait_max_s=wait_max_s, now_s=time.monotonic)
         self.fleet.listen(self.late)
         self.order: list[str] = []
         self.tasks: list[asyncio.Task[Choice]] = []
         self._sequence = 0
 
-    def report(self, free: int, slots: int = 8, *, models: tuple[str, ...] = ("demo",)) -> None:
+    def report(
+        self, free: int, slots: int = 8, *, models: tuple[str, ...] = ("demo",), loading: tuple[str, ...] = ()
+    ) -> None:
         """The worker has so many slots free, and has begun all that it was given."""
         self._sequence += 1
         report = Health.Report(
@@ -64,6 +67,9 @@ class World:
             ref = Health.ModelRef(model_id=model, version="1.0", digest=bytes(32))
             report.supported.append(ref)
             report.model_cache.add(model=ref, state=Health.CACHE_STATE_READY)
+        for model in loading:
+            ref = Health.ModelRef(model_id=model, version="1.0", digest=bytes(32))
+            report.model_cache.add(model=ref, state=Health.CACHE_STATE_LOADING)
         self.fleet.report(A, report.SerializeToString())
 
     async def choose(self, name: str, want: Want = NEW, **fields: object) -> Choice:
@@ -252,6 +258,26 @@ async def test_waiting_requests_fail_once_nobody_serves_their_model(make: Callab
     world.fleet.dead(A)
     world.fleet.tick()
     assert (await refusal(waits)).reason is Reason.NO_WORKER
+
+
+async def test_request_waits_while_its_model_is_on_its_way_to_a_worker(make: Callable[..., World]) -> None:
+    world = make()
+    world.report(free=8, models=(), loading=("demo",))
+    [waits] = await world.wait_in(world.choose("a"))
+    world.fleet.tick()
+    assert not waits.done()
+    removed = world.scheduler.explain(Header(model_id="demo"), 10).removed
+    assert [(one.rule, one.detail) for one in removed] == [("model", "is loading demo:1.0")]
+    world.report(free=8)
+    assert (await all_of([waits]))[0].worker.node == A
+
+
+async def test_wait_for_a_model_that_still_loads_says_so(make: Callable[..., World]) -> None:
+    world = make(wait_max_s=0.01)
+    world.report(free=8, models=(), loading=("demo",))
+    told = await refusal(world.choose("a"))
+    assert (told.reason, told.message) == (Reason.NO_WORKER, "1 worker is loading demo:1.0; none has it ready")
+    assert told.retry_after_s
 
 
 async def test_close_sends_who_waits_elsewhere(make: Callable[..., World]) -> None:
