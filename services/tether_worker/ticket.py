@@ -61,7 +61,7 @@ def check_ticket(body: TicketBody, start: Start, now_ms: int) -> None:
         now_ms: wall clock, milliseconds since the Unix epoch.
 
     Raises:
-        TetherError: TICKET_INVALID, with what does not match; NO_WORKER where the worker was restarted meanwhile.
+        TetherError: TICKET_INVALID, with what does not match; NO_WORKER where it is too old, or of another life.
     """
     age_s = (now_ms - body.issued_at_ms) / 1_000
     wrong = {
@@ -71,14 +71,17 @@ def check_ticket(body: TicketBody, start: Start, now_ms: int) -> None:
         "worker": body.worker_id != start.worker_id,
         "path": start.relayed and body.path != infer_pb2.Infer.PATH_RELAY,
         "driver": body.driver_id != start.driver_id,
-        "time": not -SKEW_S <= age_s <= body.valid_s + SKEW_S,
+        "time": age_s < -SKEW_S,
     }
     for what, differs in wrong.items():
         if differs:
             raise _refusal(f"is for another {what}")
     if body.request_hash != start.request_hash(body.tenant_id):
         raise _refusal("is for another request")
-    if body.worker_incarnation != start.incarnation:  # honest, and late: another worker, or this one again, may run it
+    # honest, and late: another worker, or this one again, may run it
+    if age_s > body.valid_s + SKEW_S:
+        raise TetherError(Reason.NO_WORKER, "The ticket is too old.")
+    if body.worker_incarnation != start.incarnation:
         raise TetherError(Reason.NO_WORKER, "The ticket is for another life of this worker.")
 
 
@@ -95,12 +98,13 @@ class UsedTickets:
         """Use a ticket up.
 
         Raises:
-            TetherError: TICKET_INVALID when it was used, OVERLOADED when too many are remembered.
+            TetherError: NO_WORKER when it was used, and nothing is left of what it started; OVERLOADED when too many
+                are remembered.
         """
         self._forget(now_ms)
         name = (body.job_id, body.epoch)
         if name in self._until_ms:
-            raise _refusal("was used before")
+            raise TetherError(Reason.NO_WORKER, "The attempt has run here, and nothing of it is left to read.")
         if len(self._until_ms) >= REMEMBERED_MAX:
             raise TetherError(Reason.OVERLOADED, "too many starts in a short time")
         self._until_ms[name] = body.issued_at_ms + (body.valid_s + SKEW_S) * 1_000
