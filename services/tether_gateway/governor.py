@@ -51,6 +51,7 @@ class Again:
 
 
 NEW = Again()
+RESUMED = Again(cause=placement_pb2.PLACE_CAUSE_RESUME)
 
 
 class Governor:

@@ -30,7 +30,7 @@ from tether_gateway.attempt import (
 from tether_gateway.config import Config
 from tether_gateway.endings import Endings, meaning
 from tether_gateway.flight import Flight, Placement
-from tether_gateway.governor import Again, Governor
+from tether_gateway.governor import RESUMED, Again, Governor
 from tether_gateway.launcher import Launcher
 from tether_gateway.links import WorkerLinks
 from tether_gateway.tasks import Tasks
@@ -141,7 +141,7 @@ class Mover:
         """Find and launch the next attempt; returns why it is over already, or None."""
         response = await (self._replace(flight, lost) if flight.driver else self._follow(flight, lost))
         if response.ended.job.state == infer_pb2.JOB_STATE_ABANDONED and flight.admitted.raw:
-            response = await self._place(flight, Again())  # a repeat of its key runs it again
+            response = await self._place(flight, RESUMED)  # it has readers, so it runs again
         if response.WhichOneof("outcome") == "ended":
             self._endings.over(flight, response.ended)
             return None

@@ -17,7 +17,7 @@ from tether_gateway.answer import Place, first_fields, stamp, stored_answer
 from tether_gateway.conductor import Conductor
 from tether_gateway.cursor import Cursor, parse
 from tether_gateway.flight import Flight
-from tether_gateway.governor import NEW, Governor
+from tether_gateway.governor import NEW, Again, Governor
 from tether_gateway.reader import Reader
 from tether_gateway.recall import Recall, key_of
 from tether_gateway.splice import Splice, now_ms
@@ -83,10 +83,10 @@ class Streams:
             self.recall.met(admitted)
         return flight
 
-    async def place(self, admitted: Admitted, traceparent: str) -> placement_pb2.PlaceResponse:
+    async def place(self, admitted: Admitted, traceparent: str, again: Again = NEW) -> placement_pb2.PlaceResponse:
         """Place; what is placed when client or deadline are gone is given up."""
         trace = {"traceparent": traceparent} if traceparent else {}
-        task = asyncio.create_task(self._governor.place(admitted, NEW, trace))
+        task = asyncio.create_task(self._governor.place(admitted, again, trace))
         try:
             async with asyncio.timeout(admitted.deadline_s - time.monotonic()):
                 return await asyncio.shield(task)

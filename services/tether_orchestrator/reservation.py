@@ -151,6 +151,7 @@ class Reservations:
             self._around.quotas.limits(subject.tenant),
             self._around.quotas.price(subject.model),
             self._fingerprint(worker, subject),
+            resumed=ask.cause is Cause.RESUME,
         )
         try:
             with RESERVE.time():
@@ -220,7 +221,7 @@ class Reservations:
             raise TetherError(Reason.JOB_CONFLICT, "The key of this job names another request")
         if is_open(row.state):
             return await self._running(ask, row)
-        if row.state is State.ABANDONED and row.subject.keyed:
+        if row.state is State.ABANDONED and (row.subject.keyed or ask.cause is Cause.RESUME):
             return await self._rerun(ask, row)
         return End(row, retain=row.state is State.DEAD and self._retains(ask, row))
 

@@ -275,6 +275,8 @@ async def test_reserve_of_an_abandoned_unkeyed_job_stays_abandoned(store: JobSto
     [result] = await store.reserve([asked])
     assert isinstance(result, Existing)
     assert result.row.state is State.ABANDONED
+    assert await reserved(store, replace(asked, resumed=True)) == Reserved(2, asked.seed)
+    assert not await store.check()
 
 
 async def test_reserve_of_an_abandoned_job_under_another_digest_is_told(store: JobStore) -> None:

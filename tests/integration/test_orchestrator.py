@@ -78,10 +78,12 @@ async def test_place_on_a_full_fleet_waits_and_is_shed_with_a_hint(tmp_path: Pat
     await region.close()
 
 
-async def test_place_while_the_model_loads_is_no_worker_and_not_overloaded(region: Region) -> None:
+async def test_place_while_the_model_loads_waits_and_is_no_worker_at_last(region: Region) -> None:
     await region.worker(loading=True)
+    asked = ask()
+    asked.header.timeout.FromMilliseconds(500)
     with pytest.raises(TetherError, match="1 worker is loading demo:1.0") as caught:
-        await region.stub("gateway").Place(ask())
+        await region.stub("gateway").Place(asked)
     assert caught.value.reason is Reason.NO_WORKER
     assert caught.value.retry_after_s
 
@@ -153,6 +155,20 @@ async def test_place_of_an_abandoned_job_runs_it_again_with_its_seed(region: Reg
     )  # fmt: skip
     assert (await gateway.Complete(lost)).outcome == JobState.JOB_STATE_ABANDONED
     second = await gateway.Place(ask())
+    assert (second.job_id, second.placed.epoch) == (first.job_id, 2)
+    assert ticket_of(first).parameters.seed == ticket_of(second).parameters.seed
+
+
+async def test_resume_of_an_abandoned_unkeyed_job_runs_it_again_and_a_repeat_does_not(region: Region) -> None:
+    await region.worker()
+    gateway, asked = region.stub("gateway"), ask()
+    asked.header.keyed = False
+    first = await gateway.Place(asked)
+    lost = pb.CompleteRequest(job_id=first.job_id, epoch=1, outcome=JobState.JOB_STATE_ABANDONED)
+    await gateway.Complete(lost)
+    assert (await gateway.Place(asked)).ended.job.state == JobState.JOB_STATE_ABANDONED
+    asked.cause = pb.PLACE_CAUSE_RESUME
+    second = await gateway.Place(asked)
     assert (second.job_id, second.placed.epoch) == (first.job_id, 2)
     assert ticket_of(first).parameters.seed == ticket_of(second).parameters.seed
 

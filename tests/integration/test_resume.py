@@ -16,7 +16,8 @@ from tether.errors import Reason, TetherError
 from tether.rpc.channel import open_channel
 from tether.rpc.status import from_rpc_error
 from tether.testing.processes import ProcessRegion
-from tether.v1.infer_pb2 import CancelRequest, Infer, ResumeRequest
+from tether.v1.control_pb2 import LookupJobRequest
+from tether.v1.infer_pb2 import CancelRequest, Infer, JobState, ResumeRequest
 from tether.v1.infer_pb2_grpc import InferenceServiceStub
 from tether.v1.registry_pb2 import CreateKeyRequest, CreateTenantRequest
 
@@ -176,6 +177,27 @@ async def test_killed_gateway_and_workers_cost_nothing_with_the_request(running:
         check_rest(reading.chunks, await without, whole)  # it met the other one
     except TetherError as error:
         assert error.reason is Reason.WORKER_LOST  # noqa: PT017 - either is fine: without the request nobody runs it
+    await reading.close()
+
+
+async def test_job_that_its_client_did_not_name_runs_again_though_it_was_abandoned(running: Running) -> None:
+    whole = await whole_of(running)
+    reading = Reading(running, "")
+    await reading.read(40)
+    job = reading.cursor.job_id.hex()
+    running.kill("gateway", "worker-1", "worker-2")
+    running.region.start("worker-3", PACED)
+    async with connect(running.region.folder, [running.region.bootstrap], running.region.region) as operator:
+        control = await operator.control()
+        async with asyncio.timeout(WAIT_S):
+            wanted = LookupJobRequest(job_id=job)
+            while (await control.LookupJob(wanted)).job.state != JobState.JOB_STATE_ABANDONED:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    with pytest.raises(TetherError) as raised:
+        await running.resume(continuation=reading.continuation)
+    assert raised.value.reason is Reason.WORKER_LOST
+    rest = await running.resume(continuation=reading.continuation, request=reading.request)
+    check_rest(reading.chunks, rest, whole)
     await reading.close()
 
 

@@ -27,6 +27,7 @@ class Cause(IntEnum):
     FAILED = 5
     TAKE_OVER = 6
     HEDGE = 7
+    RESUME = 8
 
 
 class Fate(Enum):

@@ -47,20 +47,22 @@ class Standing:
     requeues: int = 0
 
 
-def on_reserve(job: Standing, request_hash: bytes, digest: bytes) -> Answer:
+def on_reserve(job: Standing, request_hash: bytes, digest: bytes, *, resumed: bool = False) -> Answer:
     """Judge a reservation of a key that is there.
 
     Args:
         job: its row.
         request_hash: of the repeat.
         digest: what the repeat was resolved to; another one than the row's is placed anew by the caller.
+        resumed: whether a reader of the job asks, who knows it though its client did not name it.
 
     Returns:
-        RUN for an abandoned keyed job, else what holds.
+        RUN for an abandoned job that is keyed or resumed, else what holds.
     """
     if job.request_hash != request_hash:
         return Answer.CONFLICT
-    if job.state is not State.ABANDONED or not job.keyed or job.digest != digest:
+    known = job.keyed or resumed
+    if job.state is not State.ABANDONED or not known or job.digest != digest:
         return Answer.EXISTING
     return _within(job)
 

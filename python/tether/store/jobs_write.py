@@ -97,7 +97,8 @@ def _reserve_one(
         if isinstance(opened, Reserved):
             rows[asked.subject.job] = to_row(_as_read(new[-1]))
         return opened
-    answer = repeat.on_reserve(standing(row), asked.subject.request_hash, asked.subject.digest)
+    subject = asked.subject
+    answer = repeat.on_reserve(standing(row), subject.request_hash, subject.digest, resumed=asked.resumed)
     if answer is not Answer.RUN:
         return _no_run(answer, row)
     return _rerun(books, rows, row, asked)

@@ -43,6 +43,8 @@ class _PlaceCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlaceCause
     """The driver is gone, and a reader takes over."""
     PLACE_CAUSE_HEDGE: _PlaceCause.ValueType  # 7
     """The first chunk is late."""
+    PLACE_CAUSE_RESUME: _PlaceCause.ValueType  # 8
+    """A reader came back with the request: where nobody runs the job any more it runs again, named by its client or not."""
 
 class PlaceCause(_PlaceCause, metaclass=_PlaceCauseEnumTypeWrapper):
     """PlaceCause says why a place is asked for."""
@@ -63,6 +65,8 @@ PLACE_CAUSE_TAKE_OVER: PlaceCause.ValueType  # 6
 """The driver is gone, and a reader takes over."""
 PLACE_CAUSE_HEDGE: PlaceCause.ValueType  # 7
 """The first chunk is late."""
+PLACE_CAUSE_RESUME: PlaceCause.ValueType  # 8
+"""A reader came back with the request: where nobody runs the job any more it runs again, named by its client or not."""
 Global___PlaceCause: _TypeAlias = PlaceCause  # noqa: Y015
 
 @_typing.final

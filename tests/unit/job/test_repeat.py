@@ -26,6 +26,14 @@ def test_reserve_of_an_abandoned_job_runs_when_it_is_keyed_and_the_same() -> Non
     assert on_reserve(ABANDONED, b"hash", b"newer") is Answer.EXISTING
 
 
+def test_resume_runs_an_abandoned_job_again_whoever_named_it() -> None:
+    unkeyed = replace(ABANDONED, keyed=False)
+    assert on_reserve(unkeyed, b"hash", b"digest", resumed=True) is Answer.RUN
+    assert on_reserve(unkeyed, b"other", b"digest", resumed=True) is Answer.CONFLICT
+    cancelled = replace(unkeyed, state=State.CANCELLED)
+    assert on_reserve(cancelled, b"hash", b"digest", resumed=True) is Answer.EXISTING
+
+
 def test_reserve_past_the_last_attempt_is_exhausted() -> None:
     assert on_reserve(replace(ABANDONED, attempts=ATTEMPTS_MAX), b"hash", b"digest") is Answer.EXHAUSTED
 
