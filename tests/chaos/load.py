@@ -2,7 +2,6 @@
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from world import MODEL
@@ -70,10 +69,8 @@ class Record:
         return invariants.check_stream(self.chunks, unfaulted(self.seed, self.tokens))
 
 
-async def read(
-    client: Client, seed: int, tokens: int, *, began: Callable[[], None] | None = None, **options: object
-) -> Record:
-    """Read one stream to its end; `began` hears of its first chunk."""
+async def read(client: Client, seed: int, tokens: int, **options: object) -> Record:
+    """Read one stream to its end."""
     record = Record(seed, tokens, began_s=time.monotonic())
     stream = client.stream("chaos", model=MODEL, seed=seed, max_tokens=tokens, **{"timeout_s": 60.0, **options})
     try:
@@ -81,8 +78,6 @@ async def read(
             async for piece in stream:
                 record.chunks.append(piece.chunk)
                 record.at_s.append(time.monotonic())
-                if began is not None and len(record.chunks) == 1:
-                    began()
     except TetherError as error:
         record.error = error
     record.cuts = [reason.name for reason in stream.cuts]

@@ -6,6 +6,7 @@ which for a rate is a minute's worth at once and the rate from then on. N counts
 """
 
 import asyncio
+import itertools
 import random
 import time
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from dataclasses import dataclass, field
 from load import Record, read
 from report import Outcome
 from run import Args
-from world import MODEL, Plan, World, world
+from world import MODEL, Plan, World, jobs, world
 
 from tether.client.aio import Client
 from tether.errors import Reason
+from tether.v1.infer_pb2 import Job
 from tether.v1.policy_pb2 import Price
 from tether.v1.registry_pb2 import Quota, SetPriceRequest, SetQuotaRequest
 
@@ -28,7 +30,8 @@ LIMITS = {
     "spend": Quota(spend_per_day_micros=2_000_000),
 }
 MICROS_PER_TOKEN = 1_000
-TOKENS, CALLERS = 20, 8
+TOKENS, CALLERS, TIMEOUT_S = 20, 8, 10.0
+KNOWN_S = 3.0  # the catalogue's followers hear of a change in a fraction of it; no call tells when
 OVER_MAX, UNDER_MIN = 1.05, 0.9  # a limit that keeps too much away is none that one would buy
 GRANTED_MIN_TENANTS = frozenset({"per-minute", "tokens", "day", "spend"})
 LIMITED = frozenset({Reason.RATE_LIMITED, Reason.QUOTA_EXCEEDED})
@@ -42,15 +45,13 @@ class Seen:
     Attributes:
         jobs: that were granted.
         tokens: of prompts and answers that were delivered.
-        open: streams between their first chunk and their end.
-        open_max: most of them at a time.
+        open_max: most jobs at a time, by when they were reserved and settled.
         limited: requests that were refused for the limit.
         answered: tokens of whole answers by job.
     """
 
     jobs: int = 0
     tokens: int = 0
-    open: int = 0
     open_max: int = 0
     limited: int = 0
     answered: dict[str, int] = field(default_factory=dict)
@@ -83,6 +84,7 @@ async def run(args: Args) -> Outcome:
         took_s = time.monotonic() - began_s
         for client in clients.values():
             await client.close()
+        seen["jobs"].open_max = await most_open(place, "jobs")
         outcome.wrong += await place.audit({job: n for one in seen.values() for job, n in one.answered.items()})
     judge(outcome, seen, took_s)
     return outcome
@@ -95,6 +97,7 @@ async def limit(place: World) -> None:
         await access.SetPrice(SetPriceRequest(price=Price(model_id=MODEL, output_micros=1_000 * MICROS_PER_TOKEN)))
         for tenant, quota in LIMITS.items():
             await access.SetQuota(SetQuotaRequest(tenant_id=tenant, quota=quota))
+    await asyncio.sleep(KNOWN_S)
 
 
 async def call(client: Client, rng: random.Random, stop: asyncio.Event, outcome: Outcome, seen: Seen) -> None:
@@ -115,18 +118,24 @@ async def call(client: Client, rng: random.Random, stop: asyncio.Event, outcome:
 
 
 async def watched(client: Client, seed: int, seen: Seen) -> Record:
-    """Read one stream, and count it among the open ones from its first chunk to its last."""
-    record = await read(client, seed, TOKENS, timeout_s=30.0, began=lambda: began(seen))
-    seen.open -= bool(record.chunks)
+    """Read one stream, and count what it got."""
+    record = await read(client, seed, TOKENS, timeout_s=TIMEOUT_S)
+    seen.jobs += bool(record.chunks)
     seen.tokens += used(record)
     return record
 
 
-def began(seen: Seen) -> None:
-    """A first chunk came."""
-    seen.jobs += 1
-    seen.open += 1
-    seen.open_max = max(seen.open_max, seen.open)
+async def most_open(place: World, tenant: str) -> int:
+    """Most jobs of a tenant at a time."""
+    async with place.operator() as operator:
+        found = [job async for job in jobs(await operator.control(), tenant)]
+    steps = sorted([(job.created_at.ToNanoseconds(), 1) for job in found] + [(end_ns(job), -1) for job in found])
+    return max(itertools.accumulate(step for _, step in steps), default=0)
+
+
+def end_ns(job: Job) -> int:
+    """When a job was settled."""
+    return job.ended_at.ToNanoseconds() if job.HasField("ended_at") else time.time_ns()
 
 
 def used(record: Record) -> int:

@@ -33,7 +33,7 @@ def run(row: str, n: int, *more: str) -> None:
         [sys.executable, str(RUN), row, "--n", str(n), "--no-save", *more],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2_000:]
@@ -45,7 +45,7 @@ def test_row_holds_in_the_small(row, n):
 
 
 @pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
-@pytest.mark.parametrize(("row", "n"), [("R5", 3), ("R6", 20), ("R23", 2_000)])
+@pytest.mark.parametrize(("row", "n"), [("R5", 3), ("R6", 20), ("R23", 2_000), ("R26", 2), ("S20", 12)])
 def test_row_holds_in_the_small_on_postgresql(row, n):
     run(row, n, "--store", "postgres")
 
