@@ -60,7 +60,7 @@ def show(
     region: Region = "local",
     output: Out = Output.TABLE,
 ) -> None:
-    """Show one with its attempts. Content is never printed; --save writes it where it is kept."""
+    """Show one with its attempts. Content is never printed; --save writes it where the tenant's policy kept it."""
     from tether.cli.operator import connect
     from tether.cli.output import print_object
     from tether.errors import Reason, TetherError
@@ -82,7 +82,7 @@ def show(
 
 @app.command("analyze", epilog="Example:  tether dead-letters analyze --by worker --within 24")
 def analyze(
-    by: Annotated[str, typer.Option(help="reason, model, worker or fingerprint; none is all four.")] = "",
+    by: Annotated[str, typer.Option(help="reason, model, worker or fingerprint; all four without it.")] = "",
     within: Annotated[
         float, typer.Option(help="Only those of the last so many hours; 0 is all.", min=0, max=HOURS_MAX)
     ] = 0,
@@ -91,7 +91,7 @@ def analyze(
     region: Region = "local",
     output: Out = Output.TABLE,
 ) -> None:
-    """Count dead letters by what they share, largest first: what to look at before what to requeue."""
+    """Count dead letters by what they share. Largest first: look there before you requeue."""
     from google.protobuf.duration_pb2 import Duration
 
     from tether.cli.operator import connect
@@ -120,7 +120,7 @@ def requeue(
     region: Region = "local",
     output: Out = Output.TABLE,
 ) -> None:
-    """Run a dead job again under its own identity; a client that resumes it gets the answer."""
+    """Run a dead job again under its own name. A client that resumes it gets the answer."""
     from tether.cli.operator import connect
     from tether.cli.output import print_object
     from tether.v1.control_pb2 import RequeueDeadLetterRequest

@@ -56,7 +56,9 @@ def infer(
     json_object: Annotated[bool, typer.Option("--json-object", help="The answer must be a JSON object.")] = False,
     priority: Annotated[Priority | None, typer.Option(help="Scheduling class.")] = None,
     relay: Annotated[bool, typer.Option("--relay", help="Let an orchestrator relay the chunks.")] = False,
-    root: Annotated[Path | None, typer.Option(help="Root document: require a receipt that holds by it.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Network's root.bin, or a folder with it: fail unless the receipt holds.")
+    ] = None,
     receipt: Annotated[Path | None, typer.Option(help="Write the worker's receipt here.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for the whole answer.", min=0.001, max=3600)] = 60.0,
     address: Annotated[

@@ -22,7 +22,7 @@ VERBS = {
     "jobs": "List and show jobs.",
     "receipt": "Check a worker's signed receipt offline.",
     "dead-letters": "List, show, analyze, requeue and drop dead letters.",
-    "breakers": "List circuit breakers.",
+    "breakers": "List what is kept from work: models that fail, workers that are ejected.",
     "tenants": "List and make tenants, set quotas.",
     "keys": "List, make and revoke API keys.",
     "quotas": "Show what tenants hold and have used, and check that it adds up.",
@@ -39,6 +39,7 @@ EPILOG = """Examples:
 \b
   tether up                               a region on this machine, and a first answer
   tether infer "What does str.split do?"  ask it, from another terminal
+  tether up --workers 3 --chaos           kill the worker that answers, and see that nothing is lost
   tether workers ls -o json               see who runs what
 
 Clients and verbs find the region by --state, TETHER_STATE, TETHER_ADDRESS and TETHER_KEY.

@@ -33,7 +33,7 @@ The file is YAML or JSON in the shape of policy.proto; docs/policy.md explains e
 `version`, as `tether policy show` prints it, replaces that version only.
 """
 
-Tenant = Annotated[str, typer.Option(help="Tenant that it is for; none is for all.")]
+Tenant = Annotated[str, typer.Option(help="Tenant that it is for; without it, the one for all.")]
 File = Annotated[Path, typer.Argument(help="YAML or JSON file, or - for standard input.", allow_dash=True)]
 
 
@@ -73,7 +73,7 @@ def set_(
 @app.command("show", epilog="Example:  tether policy show --tenant acme > acme.yaml")
 def show(
     tenant: Tenant = "",
-    version: Annotated[int, typer.Option(help="Version; none is the newest.", min=0, max=2**32 - 1)] = 0,
+    version: Annotated[int, typer.Option(help="Version; 0 is the newest.", min=0, max=2**32 - 1)] = 0,
     state: State = None,
     bootstrap: Bootstrap = None,
     region: Region = "local",

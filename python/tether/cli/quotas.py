@@ -29,7 +29,7 @@ def show(
     region: Region = "local",
     output: Out = Output.TABLE,
 ) -> None:
-    """Show what tenants hold and have used, beside their limits; `tether tenants quota` sets those."""
+    """Show what tenants hold and have used. Beside it stand their limits, which `tether tenants quota` sets."""
     from tether.cli.operator import connect, pages
     from tether.cli.output import print_rows
     from tether.v1.control_pb2 import ListAccountsRequest
@@ -54,7 +54,10 @@ def verify(
     region: Region = "local",
     output: Out = Output.TABLE,
 ) -> None:
-    """Check that holds are those of open jobs and that what is settled is what was used. Exits with 1 where not."""
+    """Check that the books add up.
+
+    Holds must be those of open jobs, and what is settled must be what was used. Exits with 1 where not.
+    """
     from tether.cli.operator import connect
     from tether.cli.violation import report
     from tether.v1.control_pb2 import VerifyQuotasRequest

@@ -40,7 +40,7 @@ def verify(
     state: State = None,
     output: Out = Output.TABLE,
 ) -> None:
-    """Check a receipt offline: who ran what, for whom, and what came out. Exit 0 where it holds."""
+    """Check a receipt offline. Tells who ran what, for whom, and what came out; exits with 0 only where it holds."""
     import os
 
     from tether.cli.output import print_object

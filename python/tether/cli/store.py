@@ -70,7 +70,7 @@ def init(store: Store = "", which: WhichOne = Which.JOBS, state: State = None, o
 
 @app.command("migrate", epilog="Example:  tether store migrate --which registry")
 def migrate(store: Store = "", which: WhichOne = Which.JOBS, state: State = None, output: Out = Output.TABLE) -> None:
-    """Bring a schema up to date; safe while others do the same. A schema of a newer Tether is refused."""
+    """Bring a schema up to date. Safe while others do the same; a schema of a newer Tether is refused."""
     from tether.store.manage import migrate_jobs
     from tether.store.registry_manage import migrate_registry
 
@@ -89,7 +89,7 @@ def check(
     state: State = None,
     output: Out = Output.TABLE,
 ) -> None:
-    """Look for what no write of ours can have left, and name it. Exits with 1 where there is any."""
+    """Look for damage and for rows changed by hand. Names what no write of ours can have left; exits with 1 then."""
     from tether.cli.violation import report
     from tether.store.manage import check_jobs
     from tether.store.registry_manage import check_registry
@@ -129,7 +129,7 @@ def import_(
     state: State = None,
     output: Out = Output.TABLE,
 ) -> None:
-    """Read an export into an empty store of either kind, which becomes that store."""
+    """Read an export into an empty store. SQLite or PostgreSQL, it becomes the store that was exported."""
     from tether.store.manage import import_jobs
     from tether.store.registry_manage import import_registry
 
@@ -146,12 +146,12 @@ def promote(
     store: Store = "",
     which: WhichOne = Which.JOBS,
     old: Annotated[
-        str, typer.Option(help="The store that it replaces: it refuses writes from now on. None where it is gone.")
+        str, typer.Option(help="The store that it replaces: it refuses writes from now on. Leave out where it is gone.")
     ] = "",
     state: State = None,
     output: Out = Output.TABLE,
 ) -> None:
-    """Make a replica, or a restored copy, the store that is written; the old one is fenced."""
+    """Let a replica or copy take over. It is written from now on, and the old store (--old) is fenced."""
     from tether.errors import Reason, TetherError
     from tether.store.manage import promote_jobs
     from tether.store.registry_manage import promote_registry

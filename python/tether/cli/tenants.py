@@ -94,7 +94,7 @@ def quota(
     region: Region = "local",
     output: Out = Output.TABLE,
 ) -> None:
-    """Change a tenant's limits; those that are not given stay as they are."""
+    """Change a tenant's limits. Those that are not given stay as they are."""
     from tether.cli.operator import connect
     from tether.cli.output import print_object
     from tether.errors import Reason, TetherError
