@@ -12,6 +12,7 @@ from tether.job.state import State
 from tether.store.jobs_quota import Imported
 from tether.store.jobs_type import Driver, JobRow, PastAttempt, Reservation, Subject, Worker
 
+_STATES = {int(state): state for state in State}
 _SEED_SPAN = 1 << 64  # integers of databases are signed
 _AT = {field.name: at for at, field in enumerate(fields(JobRow))}
 _FACTS = attrgetter(*_AT)
@@ -54,7 +55,7 @@ def to_row(row: Sequence[Any]) -> JobRow:
         job, tenant, correlation_id, retry_token, bool(keyed), request_hash, model, version, digest, header, limit
     )
     return JobRow(
-        subject, number, State(state), epoch, after_epoch, attempts, entries, Driver(session, driver),
+        subject, number, _STATES[state], epoch, after_epoch, attempts, entries, Driver(session, driver),
         Worker(worker, incarnation, address), seed % _SEED_SPAN, held,
         Position(settled_input, settled_output, settled_bytes), created_ms, deadline_ms, ended_ms, error,
         position=Position(0, began_tokens, began_bytes), fingerprint=fingerprint, placed_ms=placed_ms, cause=cause,

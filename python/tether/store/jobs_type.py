@@ -165,9 +165,9 @@ class Completion:
     gateway: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobRow:
-    """A job as it stands.
+    """A job as it stands; nobody changes one (it is not frozen, since that makes a row of so many facts cost double).
 
     Attributes:
         subject: what it is.

@@ -184,6 +184,7 @@ class Line:
             "statement_timeout": _ms(self._statement_s),
             "lock_timeout": _ms(patience.lock_s),
             "idle_in_transaction_session_timeout": _ms(patience.idle_s),
+            "plan_cache_mode": "auto" if self._read_only else "force_generic_plan",  # writes never need another plan
             "jit": "off",  # compiling costs more than any statement here runs
         }
 

@@ -93,7 +93,7 @@ async def _write(connection: asyncpg.Connection, step: Insert | Update | Delete,
 
 
 async def _blind(connection: asyncpg.Connection, step: Blind, clock: Clock) -> bool:
-    """One statement whose parts all look first: the locks that are held keep others from writing these keys meanwhile."""
+    """One statement whose parts all look first: the locks that are held keep others from these keys meanwhile."""
     if not step.rows:
         await _together(connection, Together(step.more), clock)
         return True
@@ -102,14 +102,15 @@ async def _blind(connection: asyncpg.Connection, step: Blind, clock: Clock) -> b
     texts, values = _texts([Insert(step.table, step.rows), *step.more], [keys])
     seen = f"seen AS MATERIALIZED (SELECT 1 FROM {step.table.name} WHERE {key} = ANY($1::{step.table.types[key]}[]))"  # noqa: S608
     named = ", ".join(f"w{at} AS ({_unseen(text)})" for at, text in enumerate(texts))
-    whole: bool = await connection.fetchval(f"WITH {seen}, {named} SELECT NOT EXISTS (SELECT 1 FROM seen)", *values)
+    query = f"WITH {seen}, {named} SELECT NOT EXISTS (SELECT 1 FROM seen)"  # noqa: S608 - names of the program
+    whole: bool = await connection.fetchval(query, *values)
     return whole
 
 
 @cache
 def _unseen(text: str) -> str:
     """A write that is only done where nothing was seen."""
-    return f"{text} {'WHERE' if text.startswith('INSERT') else 'AND'} NOT EXISTS (SELECT 1 FROM seen)"
+    return f"{text} {'WHERE' if text.startswith('INSERT') else 'AND'} NOT EXISTS (SELECT 1 FROM seen)"  # noqa: S608
 
 
 def _texts(steps: Sequence[Insert | Update | Delete], first: Sequence[Any]) -> tuple[list[str], list[Any]]:

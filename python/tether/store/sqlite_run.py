@@ -42,7 +42,7 @@ class Writer(sqlite3.Connection):
 
     version = -1
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever sqlite3 hands on
         super().__init__(*args, **kwargs)
         self.accounts: dict[str, tuple[Any, ...]] = {}
 
