@@ -35,7 +35,7 @@ class Config(ServiceConfig):
         dead_letters_bytes_max: bytes of requests and frames that they keep, all together.
         dead_letter_bytes_max: bytes of one request; a larger one is not kept.
         dead_letters_kept_s: how long they are kept.
-        dead_letter_sink: http or https address that gets a copy of each, or empty.
+        dead_letter_sink: https address (http on this machine) that gets a copy of each, or empty.
         journal_bytes_max: bytes of what waits for the store on this node's disk.
         slice_tokens: tokens of a tenant's quota held beforehand for work without the store.
         slice_s: how long such a slice is held before it is drawn anew.

@@ -1,16 +1,15 @@
 """The sink that is built in: each dead letter as a JSON document, by HTTP POST. Imported only where one is set.
 
-Source: docs/design/streams.md §7.
+Only an answer of 2xx takes a letter: a redirect is followed nowhere, and the answer's body is not read.
+Source: docs/design/streams.md §7; RFC 9110 §15.4.
 """
 
-import asyncio
 import json
-import urllib.request
-from http.client import HTTPException
-from urllib.parse import urlsplit
 
 from google.protobuf.json_format import MessageToDict
 
+from tether.billing.address import address
+from tether.billing.post import PostError, post
 from tether.errors import Reason, TetherError
 from tether.store.jobs import DeadLetter
 from tether_orchestrator.dead_letter_message import letter_message
@@ -22,24 +21,25 @@ class HttpSink:
     """Posts each dead letter as JSON: fields of `tether.v1.DeadLetter` by their proto names, bytes as base64.
 
     Args:
-        url: http or https.
+        url: https, or http on this machine: letters may hold requests.
+
+    Raises:
+        TetherError: INVALID_FIELD for an address that letters may not be sent to.
     """
 
     def __init__(self, url: str) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise TetherError(Reason.INVALID_FIELD, "A sink's address begins with http:// or https://")
-        self._url = url
+        try:
+            self._address = address(url)
+        except ValueError as error:
+            raise TetherError(Reason.INVALID_FIELD, f"A sink's address {error}") from error
 
     async def send(self, letter: DeadLetter) -> None:
         """See `DeadLetterSink.send`."""
         document = MessageToDict(letter_message(letter, whole=True), preserving_proto_field_name=True)
-        await asyncio.to_thread(self._post, json.dumps(document).encode(), letter.name)
-
-    def _post(self, body: bytes, name: str) -> None:
-        headers = {"content-type": "application/json", "idempotency-key": name}
-        request = urllib.request.Request(self._url, body, headers, method="POST")  # noqa: S310 - the scheme is checked
+        headers = {"content-type": "application/json", "idempotency-key": letter.name}
         try:
-            with urllib.request.urlopen(request, timeout=_POST_S):  # noqa: S310 - the same
-                return
-        except (OSError, HTTPException) as fault:
+            answer = await post(self._address, headers, json.dumps(document).encode(), _POST_S)
+        except PostError as fault:
             raise TetherError(Reason.UNREACHABLE, f"The sink does not take it: {fault}") from fault
+        if not 200 <= answer.status < 300:
+            raise TetherError(Reason.UNREACHABLE, f"The sink answered {answer.status}")

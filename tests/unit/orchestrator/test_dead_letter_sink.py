@@ -10,6 +10,7 @@ import pytest
 from tether.errors import Reason, TetherError
 from tether.store.jobs import DeadLetter
 from tether_orchestrator import dead_letter_sink as module
+from tether_orchestrator import http_sink
 from tether_orchestrator.dead_letter_sink import Forwarder
 from tether_orchestrator.http_sink import HttpSink
 
@@ -94,9 +95,13 @@ async def test_without_a_sink_nothing_is_done() -> None:
     await forwarder.close()
 
 
-def test_sink_that_is_no_web_address_is_refused() -> None:
-    with pytest.raises(TetherError):
-        HttpSink("file:///etc/passwd")
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "http://example.org/", "https://u:p@example.org/", "https://[::1/"]
+)
+def test_address_that_letters_may_not_go_to_is_refused(url: str) -> None:
+    with pytest.raises(TetherError) as caught:
+        HttpSink(url)
+    assert caught.value.reason is Reason.INVALID_FIELD
 
 
 async def test_endpoint_that_speaks_no_http_is_unreachable() -> None:
@@ -112,3 +117,48 @@ async def test_endpoint_that_speaks_no_http_is_unreachable() -> None:
     assert caught.value.reason is Reason.UNREACHABLE
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/login\r\n\r\n",
+        b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/\r\n\r\n",
+        b"HTTP/1.1 500 Oops\r\n\r\n",
+        b"",
+        b"HTTP/1.1 2",
+    ],
+)
+async def test_endpoint_that_does_not_take_a_letter_has_not_got_it(answer: bytes) -> None:
+    sink, server = await answering(answer)
+    with pytest.raises(TetherError) as caught:
+        await sink.send(letter())
+    assert caught.value.reason is Reason.UNREACHABLE
+    server.close()
+
+
+async def test_endpoint_that_hangs_or_says_too_much_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_sink, "_POST_S", 0.2)
+    hung = asyncio.Event()
+    sink, server = await answering(b"", hung)
+    with pytest.raises(TetherError, match="no answer within"):
+        await sink.send(letter())
+    hung.set()
+    server.close()
+    sink, server = await answering(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(8_000_000))
+    await sink.send(letter())
+    server.close()
+
+
+async def answering(answer: bytes, wait: asyncio.Event | None = None) -> tuple[HttpSink, asyncio.Server]:
+    """A sink at an endpoint that reads a head and sends this."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if wait is not None:
+            await wait.wait()
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    return HttpSink(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"), server
