@@ -48,6 +48,11 @@ class Record:
         return len(self.cuts)
 
     @property
+    def refused(self) -> bool:
+        """Whether it was refused, with leave to ask again, before anything of it came."""
+        return self.error is not None and self.error.row.again and not self.chunks
+
+    @property
     def job(self) -> str:
         """Job's id, or empty."""
         return next((chunk.started.job_id for chunk in self.chunks if chunk.started.job_id), "")

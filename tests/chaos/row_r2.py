@@ -7,7 +7,7 @@ committed result: each has one bill, of what was delivered.
 import asyncio
 import random
 
-from load import read, seeds
+from load import Record, read, seeds
 from report import Outcome
 from run import Args
 from world import Plan, world
@@ -18,7 +18,7 @@ STREAMS, TOKENS = 24, 100
 async def run(args: Args) -> Outcome:
     rng, outcome = random.Random(args.seed), Outcome(args.row, args.seed)
     delivered: dict[str, int] = {}
-    hit = {"gateway": 0, "orchestrator": 0}
+    hit, refused = {"gateway": 0, "orchestrator": 0}, 0
     plan = Plan(workers=2, gateways=2, store=args.store, mode=args.mode)
     async with world(plan, args.folder) as place:
         while min(hit.values()) < args.n:
@@ -36,21 +36,33 @@ async def run(args: Args) -> Outcome:
             records = await asyncio.gather(*tasks)
             for client in clients:
                 await client.close()
-            for record in records:
-                wrong = record.wrong()
-                outcome.wrong += [f"{victim}: seed {record.seed} job {record.job}: {words}" for words in wrong]
-                if not wrong:
-                    delivered[record.job] = TOKENS
-                if record.resumes:
-                    outcome.added_ms.append(record.gap_s * 1_000)
+            refused += sum(judge(record, victim, outcome, delivered) for record in records)
             # every stream was open while an orchestrator died; only those of the killed gateway were cut
-            hit[service] += STREAMS if service == "orchestrator" else sum(record.resumes > 0 for record in records)
+            hit[service] += (
+                sum(not record.refused for record in records)
+                if service == "orchestrator"
+                else sum(record.resumes > 0 for record in records)
+            )
             outcome.n = sum(hit.values())
             if service == "gateway":
                 await asyncio.to_thread(place.restart, victim)
         outcome.wrong += await place.audit(delivered)
+    outcome.facts["refused_before_they_began"] = refused
     outcome.facts |= {f"streams_hit_{service}": count for service, count in hit.items()}
     return outcome
+
+
+def judge(record: Record, victim: str, outcome: Outcome, delivered: dict[str, int]) -> bool:
+    """Look at one stream; returns whether it was refused: nobody could place it, it was told so, nothing began."""
+    if record.refused:
+        return True
+    wrong = record.wrong()
+    outcome.wrong += [f"{victim}: seed {record.seed} job {record.job}: {words}" for words in wrong]
+    if not wrong:
+        delivered[record.job] = TOKENS
+    if record.resumes:
+        outcome.added_ms.append(record.gap_s * 1_000)
+    return False
 
 
 def _turned(addresses: str, turn: int) -> str:

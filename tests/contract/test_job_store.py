@@ -268,6 +268,55 @@ async def test_reserve_of_an_abandoned_job_runs_again_with_its_seed(store: JobSt
     assert not await store.check()
 
 
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_late_receipt_commits_the_answer_of_an_abandoned_attempt(store: JobStore, keyed: bool) -> None:
+    asked = reservation(store, keyed=keyed)
+    job = asked.subject.job
+    await store.reserve([asked])
+    await store.complete([Completion(job, 1, State.ABANDONED, Position(3, 2, 9))])
+    [settled] = await store.complete([Completion(job, 1, State.DONE, Position(3, 5, 20), b"receipt", b"answer")])
+    assert isinstance(settled, Settled)
+    assert settled.written
+    row = await store.get(job)
+    assert row is not None
+    assert (row.state, row.settled, row.receipt) == (State.DONE, Position(3, 5, 20), b"receipt")
+    assert row.answer == (b"answer" if keyed else None)
+    assert await store.check() == []
+    assert (await store.verify_quotas("")).violations == ()
+    [again] = await store.complete([Completion(job, 1, State.DONE, Position(3, 5, 20), b"receipt", b"answer")])
+    assert isinstance(again, Settled)
+    assert not again.written
+
+
+async def test_late_receipt_in_the_batch_that_abandons_is_the_outcome(store: JobStore) -> None:
+    asked = reservation(store)
+    job = asked.subject.job
+    await store.reserve([asked])
+    await store.complete(
+        [
+            Completion(job, 1, State.ABANDONED, Position(3, 0, 0)),
+            Completion(job, 1, State.DONE, Position(3, 5, 20), b"receipt", b"answer"),
+        ]
+    )
+    row = await store.get(job)
+    assert row is not None
+    assert (row.state, row.receipt) == (State.DONE, b"receipt")
+    assert await store.check() == []
+
+
+async def test_late_receipt_of_a_job_that_runs_again_is_stale(store: JobStore) -> None:
+    asked = reservation(store)
+    job = asked.subject.job
+    await store.reserve([asked])
+    await store.complete([Completion(job, 1, State.ABANDONED, Position(3, 2, 9))])
+    await store.reserve([asked])
+    [late] = await store.complete([Completion(job, 1, State.DONE, Position(3, 5, 20), b"receipt", b"answer")])
+    assert isinstance(late, Settled)
+    assert not late.written
+    assert late.row.state is State.RESERVED
+    assert await store.check() == []
+
+
 async def test_reserve_of_an_abandoned_unkeyed_job_stays_abandoned(store: JobStore) -> None:
     asked = reservation(store, keyed=False)
     await reserved(store, asked)

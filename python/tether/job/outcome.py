@@ -1,7 +1,8 @@
 """Which outcome of a job holds: the first one that was written.
 
 Worker, driver and a cancelling client may all end a job at the same moment; the row decides, and the others are told.
-Where two attempts race, only the driver knows which one its client reads: no worker ends such a job.
+Abandonment is no outcome that a client was told: a receipt of the same attempt that waited in some journal still
+commits its answer. Where two attempts race, only the driver knows which one its client reads: no worker ends that job.
 Source: docs/design/streams.md §3, §5; write-once registers.
 """
 
@@ -19,6 +20,7 @@ class Verdict(Enum):
     HOLDS = "holds"  # another one, or this one before, holds
     STALE = "stale"  # a newer attempt runs
     UNKNOWN = "unknown"  # no such attempt was ever made
+    LATE = "late"  # its job was given up, but it proves an answer, and no other attempt was made since
     RACED = "raced"  # two attempts run, and only their driver says which one counts
 
 
@@ -40,6 +42,8 @@ def decide(
     """
     if asked_epoch > epoch:
         return Verdict.UNKNOWN
+    if state is State.ABANDONED and asked is State.DONE and asked_epoch == epoch:
+        return Verdict.LATE
     if not is_open(state):
         return Verdict.HOLDS
     if asked_epoch not in (ANY_EPOCH, epoch, raced_epoch):

@@ -29,6 +29,7 @@ CHANGES: Mapping[tuple[State, State], str] = {
     (State.RESERVED, State.ABANDONED): "nobody reads it or runs it",
     (State.RESERVED, State.DEAD): "cannot succeed",
     (State.ABANDONED, State.RESERVED): "a repeat of its key",
+    (State.ABANDONED, State.DONE): "receipt that comes late",
     (State.DEAD, State.RESERVED): "requeued by an operator",
 }
 

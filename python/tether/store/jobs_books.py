@@ -13,7 +13,17 @@ from tether.job.hold import Entry, Kind, Position
 from tether.job.price import Price
 from tether.job.quota import Account, Due
 from tether.store.jobs_row import end_row, next_row
-from tether.store.jobs_table import ACCOUNT_SET, ATTEMPTS, END, LEASE_SET, LEDGER, NEXT_ATTEMPT, OUTCOMES, USAGE
+from tether.store.jobs_table import (
+    ACCOUNT_SET,
+    ATTEMPTS,
+    END,
+    LEASE_SET,
+    LEDGER,
+    NEXT_ATTEMPT,
+    OUTCOME_SET,
+    OUTCOMES,
+    USAGE,
+)
 from tether.store.jobs_type import JobRow, Reservation
 from tether.store.step import Delete, Insert, Lock, Program, Together, Update
 
@@ -38,7 +48,8 @@ class Books:
         self._usage: list[tuple[Any, ...]] = []
         self._next: dict[bytes, JobRow] = {}
         self._ends: dict[bytes, JobRow] = {}
-        self._outcomes: list[tuple[Any, ...]] = []
+        self._outcomes: dict[bytes, tuple[Any, ...]] = {}
+        self._late: dict[bytes, tuple[Any, ...]] = {}
         self._forgotten: list[bytes] = []
         self.attempts: list[tuple[Any, ...]] = []
         self.leases: dict[bytes, tuple[Any, ...]] = {}
@@ -98,6 +109,18 @@ class Books:
              due.output_tokens, due.output_bytes, row.price.version, micros, self.now_ms)
         )  # fmt: skip
 
+    def settle_late(self, row: JobRow, due: Position, micros: int) -> int:
+        """Settle what a job used whose hold is gone already; returns the number of the next ledger row."""
+        if due == Position():
+            return row.entries
+        account = self.accounts[row.subject.tenant]
+        quota.settle(account, (0, 0, -1), Due(due.input_tokens, due.output_tokens, micros))
+        account.day_tokens += due.tokens
+        account.day_micros += micros
+        self.bill(row, due, micros)
+        entry = Entry(Kind.SETTLE, 0, due.tokens, 0, micros)
+        return self.note(row.subject.job, row.subject.tenant, row.epoch, row.entries, [entry])
+
     def settle_lease(self, lease: bytes, tenant: str, first: int, held: tuple[int, int, int]) -> int:
         """Release part of a lease's hold (tokens, micros, day); returns the number of the next ledger row."""
         quota.settle(self.accounts[tenant], held, Due())
@@ -126,11 +149,20 @@ class Books:
         """An end of a job: the row as it becomes, with receipt and answer."""
         job = row.subject.job
         self._ends[job] = row
-        self._outcomes.append((job, row.receipt, row.answer))
+        self._outcomes[job] = (job, row.receipt, row.answer)
+
+    def end_late(self, row: JobRow) -> None:
+        """The answer of a job that had been given up: the row as it becomes."""
+        job = row.subject.job
+        self._ends[job] = row
+        if job in self._outcomes:
+            self._outcomes[job] = (job, row.receipt, row.answer)
+        else:
+            self._late[job] = (row.receipt, row.answer, job)
 
     def outcome(self, row: JobRow) -> None:
         """Receipt and answer of a job that is written as ended."""
-        self._outcomes.append((row.subject.job, row.receipt, row.answer))
+        self._outcomes[row.subject.job] = (row.subject.job, row.receipt, row.answer)
 
     def steps(self) -> Together:
         """All of it as writes of different rows, those of the accounts among them."""
@@ -141,9 +173,12 @@ class Books:
         if self._ends:
             steps.append(Update(END, [end_row(row) for row in self._ends.values()]))
         inserts = (
-            (LEDGER, self._ledger), (USAGE, self._usage), (OUTCOMES, self._outcomes), (ATTEMPTS, self.attempts),
+            (LEDGER, self._ledger), (USAGE, self._usage), (OUTCOMES, list(self._outcomes.values())),
+            (ATTEMPTS, self.attempts),
         )  # fmt: skip
         steps += [Insert(table, rows) for table, rows in inserts if rows]
+        if self._late:
+            steps.append(Update(OUTCOME_SET, list(self._late.values())))
         if self.leases:
             steps.append(Update(LEASE_SET, list(self.leases.values())))
         if self._forgotten:

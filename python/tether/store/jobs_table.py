@@ -23,6 +23,7 @@ JOBS = Table(
     ("job",),
     "number",
 )  # fmt: skip
+JOB_OWNER = JOBS.of(("job", "tenant"))
 NEW_JOB = JOBS.of(
     (
         "job", "tenant", "correlation_id", "retry_token", "keyed", "request_hash", "model", "version", "digest",
@@ -52,6 +53,7 @@ END = JOBS.of(
     )
 )  # fmt: skip
 OUTCOMES = Table("outcomes", {"job": _BYTES, "receipt": _BYTES, "answer": _BYTES}, ("job",))
+OUTCOME_SET = OUTCOMES.of(("receipt", "answer", "job"))
 ATTEMPTS = Table(
     "attempts",
     {

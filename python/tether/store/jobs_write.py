@@ -30,7 +30,7 @@ from tether.store.jobs import (
 from tether.store.jobs_books import Books, open_books
 from tether.store.jobs_letter import Requeue
 from tether.store.jobs_row import changed, new_row, past_row, plain, standing, to_row, with_outcome
-from tether.store.jobs_table import ATTEMPTS, JOBS, NEW_JOB, OUTCOMES
+from tether.store.jobs_table import ATTEMPTS, JOB_OWNER, JOBS, NEW_JOB, OUTCOMES
 from tether.store.step import Blind, Fetch, Find, Insert, Now, Program
 
 OVERDUE_MS = 60_000  # a worker or a driver may still commit a job this long after its deadline
@@ -54,11 +54,12 @@ def locked(jobs: Sequence[bytes], *, alone: bool) -> Program[tuple[Books, Rows]]
         jobs: ids.
         alone: whether nobody else writes, so that what was read before the lock still holds.
     """
-    rows = yield from find(jobs)
-    books = yield from open_books(row.subject.tenant for row in rows.values())
-    if not alone and rows:
+    if alone:
         rows = yield from find(jobs)
-    return books, rows
+        return (yield from open_books(row.subject.tenant for row in rows.values())), rows
+    owners = yield Find(JOB_OWNER, "job", jobs)
+    books = yield from open_books(tenant for _job, tenant in owners)
+    return books, ((yield from find(jobs)) if owners else {})
 
 
 def reserve(batch: Sequence[Reservation]) -> Program[list[Reserved | Existing | Refused]]:
@@ -219,10 +220,10 @@ def _complete_one(books: Books, rows: Rows, racers: dict[bytes, str], asked: Com
     )
     if verdict is Verdict.UNKNOWN:
         return Refused(TetherError(Reason.STALE_EPOCH, f"Attempt {asked.epoch} of the job was never made"))
-    if verdict is Verdict.WRITE and not hold.within(row.subject.limit_tokens, asked.used):
+    if verdict in (Verdict.WRITE, Verdict.LATE) and not hold.within(row.subject.limit_tokens, asked.used):
         return Refused(over(row.subject.limit_tokens, asked.used))
-    if verdict is Verdict.WRITE:
-        rows[asked.job] = _end(books, row, asked)
+    if verdict is Verdict.WRITE or (verdict is Verdict.LATE and asked.receipt):
+        rows[asked.job] = (_end if verdict is Verdict.WRITE else _end_late)(books, row, asked)
         return Settled(rows[asked.job], written=True)
     return Settled(row, written=False)
 
@@ -237,6 +238,20 @@ def _end(books: Books, row: JobRow, asked: Completion) -> JobRow:
         receipt=asked.receipt, answer=_kept(row, asked),
     )  # fmt: skip
     books.end(ended)
+    return ended
+
+
+def _end_late(books: Books, row: JobRow, asked: Completion) -> JobRow:
+    """An answer of the attempt that was given up: its hold is gone, what lies beyond what was paid is due."""
+    due = hold.beyond(row.settled, asked.used)
+    paid = hold.add(row.settled, due)
+    micros = price.cost(row.price, paid) - row.cost_micros
+    ended = changed(
+        row, state=asked.outcome, settled=paid, cost_micros=row.cost_micros + micros,
+        entries=books.settle_late(row, due, micros), ended_ms=books.now_ms, error="", receipt=asked.receipt,
+        answer=_kept(row, asked),
+    )  # fmt: skip
+    books.end_late(ended)
     return ended
 
 

@@ -12,9 +12,17 @@ def test_first_outcome_is_written(asked: State) -> None:
     assert decide(State.RESERVED, 2, asked, ANY_EPOCH) is Verdict.WRITE
 
 
-@pytest.mark.parametrize("state", [State.DONE, State.FAILED, State.CANCELLED, State.ABANDONED])
+@pytest.mark.parametrize("state", [State.DONE, State.FAILED, State.CANCELLED, State.DEAD])
 def test_later_outcome_changes_nothing(state: State) -> None:
     assert decide(state, 1, State.DONE, 1) is Verdict.HOLDS
+
+
+def test_receipt_of_an_abandoned_attempt_still_commits_its_answer() -> None:
+    assert decide(State.ABANDONED, 2, State.DONE, 2) is Verdict.LATE
+    assert decide(State.ABANDONED, 2, State.DONE, 1) is Verdict.HOLDS
+    assert decide(State.ABANDONED, 2, State.DONE, ANY_EPOCH) is Verdict.HOLDS
+    assert decide(State.ABANDONED, 2, State.FAILED, 2) is Verdict.HOLDS
+    assert decide(State.RESERVED, 3, State.DONE, 2) is Verdict.STALE  # it runs again since
 
 
 def test_outcome_of_an_older_attempt_is_stale() -> None:

@@ -15,9 +15,12 @@ def test_end_is_for_good(state: State) -> None:
     assert not is_open(state)
 
 
-@pytest.mark.parametrize("state", [State.ABANDONED, State.DEAD])
-def test_abandoned_or_dead_job_may_only_run_again(state: State) -> None:
-    assert [other for other in State if may(state, other)] == [State.RESERVED]
+def test_dead_job_may_only_run_again() -> None:
+    assert [other for other in State if may(State.DEAD, other)] == [State.RESERVED]
+
+
+def test_abandoned_job_may_run_again_or_be_committed_by_a_late_receipt() -> None:
+    assert [other for other in State if may(State.ABANDONED, other)] == [State.RESERVED, State.DONE]
 
 
 def test_reserved_job_may_end_in_any_way_or_be_attempted_again() -> None:
