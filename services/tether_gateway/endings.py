@@ -87,6 +87,7 @@ class Endings:
             outcome=outcome_of(error),
             error="" if error is None else f"{error.reason.name}: {error.message}",
             delivered=infer_pb2.Infer.Position(tokens=at[0], bytes=at[1]),
+            orchestrator_id=flight.placed_by,
         )
         self._tasks.spawn(self._give_up(flight, request))
 

@@ -100,7 +100,13 @@ class Flight:
             request_hash=self.admitted.header.request_hash,
             worker_id=self.placed.worker.worker_id,
             model_digest=self.placed.model_digest,
+            placed_by=self.placed_by,
         )
+
+    @property
+    def placed_by(self) -> str:
+        """Node id of the orchestrator that alone knows the job, where it runs without the store; else empty."""
+        return self.placed.orchestrator_id if isinstance(self.placed, placement_pb2.Placed) else ""
 
     def reads(self, input_tokens: int) -> None:
         """A worker told how long the prompt is."""

@@ -39,6 +39,7 @@ class Again:
         fingerprint: of the engine that made the end of what was accepted, or empty.
         error: how the attempt before ended, or empty.
         race: whether the attempt before goes on beside the new one.
+        placed_by: node id of the orchestrator that alone knows the job, where it runs without the store; else empty.
     """
 
     after_epoch: int = 0
@@ -48,6 +49,7 @@ class Again:
     fingerprint: bytes = b""
     error: str = ""
     race: bool = False
+    placed_by: str = ""
 
 
 NEW = Again()
@@ -132,7 +134,8 @@ class Governor:
         key = f"{admitted.tenant}/{admitted.header.model_id}"
         timeout_s = min(left_s, self._config.place_timeout_s) + PLACE_SLACK_S
         with metrics.PLACE_SECONDS.time():
-            return await self._orchestrators.place(key, request, timeout_s, tuple((trace or {}).items()))
+            metadata = tuple((trace or {}).items())
+            return await self._orchestrators.place(key, request, timeout_s, metadata, again.placed_by)
 
     def commit_of(
         self, expected: Expected, last: infer_pb2.Infer.Chunk, answer: bytes | None
@@ -150,7 +153,12 @@ class Governor:
         body = check_receipt(last.receipt, expected, self._trust, self._wall_s())
         outcome = infer_pb2.JOB_STATE_DONE if body.complete else infer_pb2.JOB_STATE_ABANDONED
         return placement_pb2.CompleteRequest(
-            job_id=expected.job, epoch=expected.epoch, outcome=outcome, receipt=last.receipt, answer=answer or b""
+            job_id=expected.job,
+            epoch=expected.epoch,
+            outcome=outcome,
+            receipt=last.receipt,
+            answer=answer or b"",
+            orchestrator_id=expected.placed_by,
         )
 
     async def complete(self, request: placement_pb2.CompleteRequest) -> placement_pb2.CompleteResponse:

@@ -38,7 +38,8 @@ class Launcher:
         """What to ask the orchestrator for, for a job whose attempt is over."""
         tokens, text_bytes = self.accepted(flight.job)
         fingerprint = last_fingerprint(self._parts(flight), flight.makers)
-        return Again(flight.newest, lost.cause, tokens, text_bytes, fingerprint, lost.text)
+        by = flight.placed_by
+        return Again(flight.newest, lost.cause, tokens, text_bytes, fingerprint, lost.text, placed_by=by)
 
     def launch(self, flight: Flight, link: int) -> None:
         """Start, or read, the attempt that the flight has landed on; again on a new link where it runs already."""

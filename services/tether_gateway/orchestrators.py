@@ -37,6 +37,9 @@ class Peers(Protocol):
     def next(self, key: str, failed: Peer) -> Peer | None:
         """The next best after one that failed."""
 
+    def known(self, node_id: str) -> Peer | None:
+        """The one with this node id."""
+
 
 class Channels(Protocol):
     """What is needed of `tether.node.Channels`."""
@@ -56,6 +59,7 @@ class _Call(Generic[Response]):
     request: Message
     answer: Callable[[bytes], Response]
     trace: tuple[tuple[str, str], ...] = ()
+    first: str = ""
 
 
 class Orchestrators:
@@ -82,17 +86,31 @@ class Orchestrators:
         self._deaf = deaf
 
     async def place(
-        self, key: str, request: placement_pb2.PlaceRequest, timeout_s: float, trace: tuple[tuple[str, str], ...] = ()
+        self,
+        key: str,
+        request: placement_pb2.PlaceRequest,
+        timeout_s: float,
+        trace: tuple[tuple[str, str], ...] = (),
+        first: str = "",
     ) -> placement_pb2.PlaceResponse:
-        """Place a job; errors are the orchestrator's, or NO_ORCHESTRATOR, DEADLINE."""
-        call = _Call("PlacementService/Place", request, placement_pb2.PlaceResponse.FromString, trace)
+        """Place a job; errors are the orchestrator's, or NO_ORCHESTRATOR, DEADLINE.
+
+        Args:
+            key: names the orchestrator that is asked, by rendezvous.
+            request: what is asked.
+            timeout_s: for all of it.
+            trace: metadata.
+            first: node id of the one that is asked before all others; empty for none.
+        """
+        call = _Call("PlacementService/Place", request, placement_pb2.PlaceResponse.FromString, trace, first)
         return await self._call(key, call, timeout_s)
 
     async def complete(
         self, key: str, request: placement_pb2.CompleteRequest, timeout_s: float
     ) -> placement_pb2.CompleteResponse:
         """Write an outcome; errors as `place`."""
-        call = _Call("PlacementService/Complete", request, placement_pb2.CompleteResponse.FromString)
+        answer = placement_pb2.CompleteResponse.FromString
+        call = _Call("PlacementService/Complete", request, answer, first=request.orchestrator_id)
         return await self._call(key, call, timeout_s)
 
     async def lookup(
@@ -112,7 +130,8 @@ class Orchestrators:
     async def _call(self, key: str, call: _Call[Response], timeout_s: float) -> Response:
         """Try orchestrators, best first, until one answers, none is left or the time is over."""
         until_s = time.monotonic() + timeout_s
-        peer: Peer | None = await self._peers.one(key, min(timeout_s, self._find_s))
+        peer = self._peers.known(call.first) if call.first else None
+        peer = peer or await self._peers.one(key, min(timeout_s, self._find_s))
         last: TetherError | None = None
         for _ in range(_TRIES_MAX):
             left_s = until_s - time.monotonic()

@@ -27,6 +27,7 @@ class Expected:
         request_hash: 32 bytes; empty where a reader came without the request.
         worker_id: who was chosen.
         model_digest: 32 bytes.
+        placed_by: node id of the orchestrator that placed it without the store, or empty.
     """
 
     job: bytes
@@ -35,6 +36,7 @@ class Expected:
     request_hash: bytes
     worker_id: str
     model_digest: bytes
+    placed_by: str = ""
 
 
 def check_receipt(

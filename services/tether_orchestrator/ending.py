@@ -29,6 +29,7 @@ class End:
         gateway: node id of the gateway that asks, or empty.
         reason: of a dead job, a reason without its message.
         trace_id: of a dead job, 32 hex digits, or empty.
+        placed_by: node id of the orchestrator that placed it without the store, or empty.
     """
 
     job: bytes
@@ -42,6 +43,7 @@ class End:
     gateway: str = ""
     reason: str = ""
     trace_id: str = ""
+    placed_by: str = ""
 
 
 def end_of(request: CompleteRequest, *, gateway: str = "", worker: str = "") -> End:
@@ -71,6 +73,7 @@ def end_of(request: CompleteRequest, *, gateway: str = "", worker: str = "") -> 
         delivered=delivered,
         gateway=gateway,
         worker=worker,
+        placed_by=request.orchestrator_id,
     )
 
 
@@ -86,6 +89,7 @@ def request_of(end: End) -> CompleteRequest:
         error=end.error,
         delivered=Infer.Position(tokens=at.output_tokens, bytes=at.output_bytes) if at is not None else None,
         input_tokens=at.input_tokens if at is not None else 0,
+        orchestrator_id=end.placed_by,
     )
 
 

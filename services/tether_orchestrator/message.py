@@ -135,6 +135,7 @@ def _placed(run: Run) -> Placed:
         seed=permit.seed,
         retain=decision.retain == Retain.RETAIN_REQUEST,
         without_store=run.without_store,
+        orchestrator_id=permit.orchestrator,
     )
     if decision.hedge_after_s is not None:
         placed.hedge_after.FromMilliseconds(int(decision.hedge_after_s * 1_000))

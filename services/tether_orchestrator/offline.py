@@ -89,6 +89,7 @@ class Offline:
         self._quotas = quotas
         self._jobs: dict[bytes, OfflineJob] = {}
         self._spending: dict[bytes, Slice] = {}
+        self._since_ms = _wall_ms()  # ends of a former life's jobs may have waited for this one
         for name, body in journal.entries():
             if name.startswith(_PREFIX):
                 job = decode(body)
@@ -178,7 +179,7 @@ class Offline:
         for job in self._jobs.values():
             if job.state is not State.RESERVED:
                 yield job
-            elif job.deadline_ms + _OVERDUE_MS < now_ms:
+            elif max(job.deadline_ms, self._since_ms) + _OVERDUE_MS < now_ms:
                 yield replace(job, state=State.ABANDONED, ended_ms=now_ms)
 
     def _done(self, job: OfflineJob) -> None:

@@ -206,6 +206,7 @@ class Reservations:
 
     def _run_offline(self, job: OfflineJob, request: Resolved) -> Run:
         permit = Permit(job.subject, job.worker, job.driver.node, job.epoch, job.seed, attempts=job.epoch)
+        permit = replace(permit, orchestrator=self._around.me().node)
         return replace(self._run(permit, request), without_store=True)
 
     async def _known(self, ask: Ask, job: bytes, refusal: TetherError) -> Placement:

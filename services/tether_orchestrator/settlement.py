@@ -32,6 +32,8 @@ _RECEIPT = "tether/receipt/v1"
 # A Cancel that is acknowledged must hold, and a death needs the row: neither waits for the store.
 _MAY_WAIT = frozenset({State.DONE, State.FAILED, State.ABANDONED})
 
+_UNKNOWN = GONE | {Reason.JOB_UNKNOWN}
+
 
 class Verifier(Protocol):
     """What checks signatures: a node's trust.
@@ -119,6 +121,8 @@ class Settlement:
         try:
             return await self._write(end, completion)
         except TetherError as error:
+            if end.placed_by and error.reason in _UNKNOWN:
+                raise _elsewhere() from error
             if error.reason not in GONE or end.outcome not in _MAY_WAIT:
                 raise
         await self._pending.keep(end)
@@ -237,3 +241,9 @@ class Settlement:
         )
         if changed is not None:
             self._sessions.breaker(changed)
+
+
+def _elsewhere() -> TetherError:
+    """The end of a job that is in no store yet: whoever asks keeps it until the one that placed it is back."""
+    words = "The job runs without the store, and the orchestrator that knows it is another"
+    return TetherError(Reason.STORE_UNAVAILABLE, words, retry_after_s=1.0)

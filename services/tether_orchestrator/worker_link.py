@@ -157,4 +157,5 @@ def _end(worker: str, entry: Entry, body: Link.Complete) -> End:
     if outcome is State.RESERVED or entry.epoch < 1:
         raise ValueError("no outcome")
     receipt = body.receipt if body.HasField("receipt") else None
-    return End(entry.job, entry.epoch, outcome, receipt, body.answer, body.error, worker=worker)
+    placed_by = body.orchestrator_id
+    return End(entry.job, entry.epoch, outcome, receipt, body.answer, body.error, worker=worker, placed_by=placed_by)

@@ -12,6 +12,7 @@ import structlog
 from tether.identity import Role
 from tether.link import NO_JOB, Dialler, Kind, LinkEnd
 from tether.node.find import Peer
+from tether.v1 import link_pb2
 from tether_worker.machine import LogMachine
 
 _log = structlog.get_logger("tether.worker")
@@ -71,8 +72,14 @@ class ControlLinks:
         return any(link.idle for link in self._standing.values())
 
     def complete(self, job: bytes, epoch: int, body: bytes) -> bool:
-        """Send a COMPLETE to one orchestrator, one that takes more if any does; False without any."""
-        number = min(self._standing, key=lambda number: not self._standing[number].idle, default=None)
+        """Send a COMPLETE to one orchestrator: the one that alone knows the job, or one that takes more if any does.
+
+        Returns:
+            False without any.
+        """
+        knows = link_pb2.Link.Complete.FromString(body).orchestrator_id
+        rank = {number: (link.peer.node_id != knows, not link.idle) for number, link in self._standing.items()}
+        number = min(rank, key=lambda number: rank[number], default=None)
         if number is None:
             return False
         self._machine.act(self._machine.logs.send(number, int(Kind.COMPLETE), job, epoch, body))

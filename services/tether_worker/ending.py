@@ -87,7 +87,12 @@ def handed_over(error: TetherError, receipt: infer_pb2.Infer.Receipt | None) -> 
 
 
 def complete_body(
-    receipt: infer_pb2.Infer.Receipt | None, answer: bytes | None, error: TetherError | None, *, complete: bool
+    receipt: infer_pb2.Infer.Receipt | None,
+    answer: bytes | None,
+    error: TetherError | None,
+    *,
+    complete: bool,
+    placed_by: str = "",
 ) -> bytes:
     """The serialized `Link.Complete` that the worker would send for an end.
 
@@ -96,8 +101,11 @@ def complete_body(
         answer: serialized `Infer.Payload` of a keyed job, or None.
         error: what failed it, or None.
         complete: whether the answer is whole.
+        placed_by: node id of the orchestrator that placed it without the store, or empty.
     """
     outcome = infer_pb2.JOB_STATE_DONE if complete else outcome_of(error)
     told = "" if error is None else f"{error.reason.name}: {error.message}"
-    message = link_pb2.Link.Complete(receipt=receipt, answer=answer or b"", outcome=outcome, error=told)
+    message = link_pb2.Link.Complete(
+        receipt=receipt, answer=answer or b"", outcome=outcome, error=told, orchestrator_id=placed_by
+    )
     return message.SerializeToString()

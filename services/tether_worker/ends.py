@@ -55,7 +55,9 @@ class Ends:
         receipt = make_receipt(self._parts.identity, run.ticket, ran)
         answer = self._logs.answer(*run.name, run.answer_bytes_max) if run.answer_bytes_max and ran.complete else None
         self._parts.machine.act(self._logs.end(*run.name, end_chunk(run, ran, receipt), self._now()))
-        self._commit_later(run, complete_body(receipt, answer, None, complete=ran.complete), partial=not ran.complete)
+        by = run.ticket.orchestrator_id
+        body = complete_body(receipt, answer, None, complete=ran.complete, placed_by=by)
+        self._commit_later(run, body, partial=not ran.complete)
         metrics.ENDED.labels("done" if ran.complete else "cancelled").inc()
         metrics.SECONDS.observe(max(0, ran.ended_ms - ran.started_ms) / 1_000)
 
@@ -63,7 +65,8 @@ class Ends:
         receipt = self._receipt_so_far(run)
         self._parts.machine.act(self._logs.fail(*run.name, to_failure(error, receipt), self._now()))
         partial = outcome_of(error) == infer_pb2.JOB_STATE_ABANDONED
-        self._commit_later(run, complete_body(receipt, None, error, complete=False), partial=partial)
+        by = run.ticket.orchestrator_id
+        self._commit_later(run, complete_body(receipt, None, error, complete=False, placed_by=by), partial=partial)
         metrics.ENDED.labels("failed").inc()
         _log.info("attempt failed", job=run.name[0].hex(), epoch=run.name[1], reason=error.reason.name)
 

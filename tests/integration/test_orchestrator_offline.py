@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.orchestrating import WAIT_S, Region, Session, ask, ending, until
+from tests.integration.orchestrating import WAIT_S, Region, Session, ask, ending, ticket_of, until
 from tether.errors import Reason, TetherError
 from tether.job.state import State
 from tether.v1 import placement_pb2 as pb
@@ -101,6 +101,30 @@ async def test_job_without_the_store_goes_on_at_another_worker(region: Region) -
         await gateway.Complete(ending(second, workers[second.placed.worker.worker_id]))
     await imported(region)
     assert not await region.app._store.check()
+
+
+async def test_end_of_a_job_without_the_store_waits_for_who_placed_it(region: Region) -> None:
+    worker, gateway = await region.worker(), region.stub("gateway")
+    await leased(region, worker)
+    other = await region.start("other")  # has a store of its own: it knows nothing of the job
+    elsewhere = region.stub("gateway", app=other)
+    try:
+        with gone(region):
+            await until(lambda: not region.app._parts.health.ok, "the store is known to be gone")
+            placed = await gateway.Place(unkeyed("offline"))
+            assert placed.placed.orchestrator_id == region.target[0] == ticket_of(placed).orchestrator_id
+            end = ending(placed, worker, orchestrator_id=placed.placed.orchestrator_id)
+            with pytest.raises(TetherError) as caught:
+                await elsewhere.Complete(end)
+            assert caught.value.reason is Reason.STORE_UNAVAILABLE  # so that its holder keeps it
+            assert (await gateway.Complete(end)).settlement == Infer.SETTLEMENT_PENDING
+        await imported(region)
+        assert (await gateway.Complete(end)).settlement == Infer.SETTLEMENT_COMMITTED
+        row = await region.app._store.get(placed.job_id)
+        assert (row.state, row.settled.output_tokens) == (State.DONE, 5)
+        assert not await region.app._store.check()
+    finally:
+        await other.close()
 
 
 async def test_slice_ends_what_may_run_without_the_store(region: Region) -> None:

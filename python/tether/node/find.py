@@ -125,6 +125,10 @@ class Peers:
         """All that are known now, by node id."""
         return [self._peers[node_id] for node_id in sorted(self._peers)]
 
+    def known(self, node_id: str) -> Peer | None:
+        """The peer with this node id, where it is known now."""
+        return self._peers.get(node_id)
+
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each change."""
         self._listeners.append(listener)

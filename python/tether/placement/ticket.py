@@ -44,6 +44,7 @@ class Permit:
         alone: whether no other job may run beside it.
         path: of the chunks, `Infer.Path`.
         degraded: what runs in place of what was asked, or None.
+        orchestrator: node id of the one that alone knows the job, where it runs without the store; else empty.
     """
 
     subject: Subject
@@ -56,6 +57,7 @@ class Permit:
     alone: bool = False
     path: int = Infer.PATH_DIRECT
     degraded: Infer.Degraded | None = None
+    orchestrator: str = ""
 
 
 def ticket_body(permit: Permit, header: Header) -> TicketBody:
@@ -90,6 +92,7 @@ def ticket_body(permit: Permit, header: Header) -> TicketBody:
         raced=permit.raced,
         alone=permit.alone,
         attempts=permit.attempts,
+        orchestrator_id=permit.orchestrator,
     )
     body.parameters.seed = permit.seed
     if header.HasField("degraded"):

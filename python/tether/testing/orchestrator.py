@@ -89,6 +89,10 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
             raise TetherError(Reason.NO_ORCHESTRATOR, "No orchestrator is started.")
         return self.peer
 
+    def known(self, node_id: str) -> Peer | None:
+        """This orchestrator, by its node id."""
+        return self.peer if node_id == self.node.node_id else None
+
     def next(self, _key: str, _failed: Peer) -> Peer | None:
         """There is no other."""
         return None

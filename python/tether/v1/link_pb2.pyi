@@ -347,12 +347,15 @@ class Link(_message.Message):
         ANSWER_FIELD_NUMBER: _builtins.int
         OUTCOME_FIELD_NUMBER: _builtins.int
         ERROR_FIELD_NUMBER: _builtins.int
+        ORCHESTRATOR_ID_FIELD_NUMBER: _builtins.int
         answer: _builtins.bytes
         """Answer of a keyed job, a serialized Infer.Payload of at most `answer_bytes_max`."""
         outcome: _infer_pb2.JobState.ValueType
         """Outcome that is asked for."""
         error: _builtins.str
         """Reason and message of a failure."""
+        orchestrator_id: _builtins.str
+        """Node id of the orchestrator that placed the job without the store; else empty. Others may not know the job yet."""
         @_builtins.property
         def receipt(self) -> _infer_pb2.Infer.Receipt:
             """Receipt; absent when nothing ran."""
@@ -364,10 +367,11 @@ class Link(_message.Message):
             answer: _builtins.bytes = ...,
             outcome: _infer_pb2.JobState.ValueType = ...,
             error: _builtins.str = ...,
+            orchestrator_id: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "outcome", b"outcome", "receipt", b"receipt"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "orchestrator_id", b"orchestrator_id", "outcome", b"outcome", "receipt", b"receipt"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

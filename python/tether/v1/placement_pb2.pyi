@@ -290,6 +290,7 @@ class Placed(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     RETAIN_FIELD_NUMBER: _builtins.int
     WITHOUT_STORE_FIELD_NUMBER: _builtins.int
+    ORCHESTRATOR_ID_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Attempt, from 1."""
     ticket: _builtins.bytes
@@ -312,6 +313,8 @@ class Placed(_message.Message):
     """Whether the request is to be deposited when the job is dead."""
     without_store: _builtins.bool
     """The job runs from leased quota while the store is gone; it is settled later."""
+    orchestrator_id: _builtins.str
+    """Node id of the orchestrator that alone knows the job, where it runs without the store; else empty."""
     @_builtins.property
     def worker(self) -> Global___WorkerAddress:
         """Where it runs."""
@@ -346,10 +349,11 @@ class Placed(_message.Message):
         seed: _builtins.int = ...,
         retain: _builtins.bool = ...,
         without_store: _builtins.bool = ...,
+        orchestrator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "hedge_after", b"hedge_after", "relay", b"relay", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "continuity", b"continuity", "degraded", b"degraded", "epoch", b"epoch", "fingerprint", b"fingerprint", "hedge_after", b"hedge_after", "model_digest", b"model_digest", "model_id", b"model_id", "relay", b"relay", "retain", b"retain", "seed", b"seed", "ticket", b"ticket", "version", b"version", "without_store", b"without_store", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "continuity", b"continuity", "degraded", b"degraded", "epoch", b"epoch", "fingerprint", b"fingerprint", "hedge_after", b"hedge_after", "model_digest", b"model_digest", "model_id", b"model_id", "orchestrator_id", b"orchestrator_id", "relay", b"relay", "retain", b"retain", "seed", b"seed", "ticket", b"ticket", "version", b"version", "without_store", b"without_store", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -521,6 +525,7 @@ class TicketBody(_message.Message):
     RACED_FIELD_NUMBER: _builtins.int
     ALONE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ORCHESTRATOR_ID_FIELD_NUMBER: _builtins.int
     network_id: _builtins.bytes
     """Network, 32 bytes."""
     job_id: _builtins.bytes
@@ -559,6 +564,8 @@ class TicketBody(_message.Message):
     """Whether the job must run with no other beside it: it may be what killed its workers."""
     attempts: _builtins.int
     """Attempts made, this one among them."""
+    orchestrator_id: _builtins.str
+    """Node id of the orchestrator that alone knows the job, where it runs without the store; else empty."""
     @_builtins.property
     def parameters(self) -> _infer_pb2.Infer.Parameters:
         """Parameters as they run: defaults filled in, seed set."""
@@ -596,10 +603,11 @@ class TicketBody(_message.Message):
         raced: _builtins.bool = ...,
         alone: _builtins.bool = ...,
         attempts: _builtins.int = ...,
+        orchestrator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "alone", b"alone", "attempts", b"attempts", "correlation_id", b"correlation_id", "degraded", b"degraded", "driver_id", b"driver_id", "epoch", b"epoch", "issued_at_ms", b"issued_at_ms", "job_id", b"job_id", "keyed", b"keyed", "model_digest", b"model_digest", "model_id", b"model_id", "network_id", b"network_id", "parameters", b"parameters", "path", b"path", "raced", b"raced", "request_hash", b"request_hash", "tenant_id", b"tenant_id", "valid_s", b"valid_s", "version", b"version", "worker_id", b"worker_id", "worker_incarnation", b"worker_incarnation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "alone", b"alone", "attempts", b"attempts", "correlation_id", b"correlation_id", "degraded", b"degraded", "driver_id", b"driver_id", "epoch", b"epoch", "issued_at_ms", b"issued_at_ms", "job_id", b"job_id", "keyed", b"keyed", "model_digest", b"model_digest", "model_id", b"model_id", "network_id", b"network_id", "orchestrator_id", b"orchestrator_id", "parameters", b"parameters", "path", b"path", "raced", b"raced", "request_hash", b"request_hash", "tenant_id", b"tenant_id", "valid_s", b"valid_s", "version", b"version", "worker_id", b"worker_id", "worker_incarnation", b"worker_incarnation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -619,6 +627,7 @@ class CompleteRequest(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     DELIVERED_FIELD_NUMBER: _builtins.int
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    ORCHESTRATOR_ID_FIELD_NUMBER: _builtins.int
     job_id: _builtins.bytes
     """Job, 16 bytes."""
     epoch: _builtins.int
@@ -631,6 +640,8 @@ class CompleteRequest(_message.Message):
     """Reason and message of a failure."""
     input_tokens: _builtins.int
     """Tokens of the prompt, as the worker told while it read it, for an end without a receipt; 0 where unknown."""
+    orchestrator_id: _builtins.str
+    """Node id of the orchestrator that placed the job without the store; else empty. Others may not know the job yet."""
     @_builtins.property
     def receipt(self) -> _infer_pb2.Infer.Receipt:
         """The worker's receipt; required for DONE."""
@@ -650,10 +661,11 @@ class CompleteRequest(_message.Message):
         error: _builtins.str = ...,
         delivered: _infer_pb2.Infer.Position | None = ...,
         input_tokens: _builtins.int = ...,
+        orchestrator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delivered", b"delivered", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "delivered", b"delivered", "epoch", b"epoch", "error", b"error", "input_tokens", b"input_tokens", "job_id", b"job_id", "outcome", b"outcome", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "delivered", b"delivered", "epoch", b"epoch", "error", b"error", "input_tokens", b"input_tokens", "job_id", b"job_id", "orchestrator_id", b"orchestrator_id", "outcome", b"outcome", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

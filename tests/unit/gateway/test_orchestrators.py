@@ -45,6 +45,9 @@ class Region:
     def next(self, _key: str, failed: Peer) -> Peer | None:
         return next((peer for peer in self.peers if peer != failed), None)
 
+    def known(self, node_id: str) -> Peer | None:
+        return next((peer for peer in self.peers if peer.node_id == node_id), None)
+
     def to(self, node_id: str, _address: str) -> Any:
         def invoke(_request: object, **_given: object) -> Call:
             stopped = node_id in {peer.node_id for peer in self.stopped}
@@ -68,6 +71,14 @@ async def test_orchestrator_that_was_stopped_is_passed_over() -> None:
         assert await asking.complete("key", CompleteRequest(), 30.0) == CompleteResponse()
     assert [name for name, _ in region.calls] == ["first", "second"]
     assert region.calls[0][1].cancelled
+
+
+async def test_orchestrator_that_alone_knows_a_job_is_asked_first() -> None:
+    region = Region(FIRST, SECOND)
+    asking = Orchestrators(region, region)
+    await asking.complete("key", CompleteRequest(orchestrator_id="second"), 1.0)
+    await asking.complete("key", CompleteRequest(orchestrator_id="gone"), 1.0)
+    assert [name for name, _ in region.calls] == ["second", "first"]
 
 
 async def test_only_orchestrator_that_was_stopped_is_told_in_time() -> None:
