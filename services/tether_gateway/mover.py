@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -127,6 +127,8 @@ class Mover:
                 lost = await self._land(flight, flight.placed)
             elif lost.reattach and await self._reattach(flight):
                 lost = _pending(flight)
+            elif lost.reattach and flight.driver and flight.placed.relay.worker_id:
+                lost = await self._relay(flight, lost)
             while lost is not None:
                 metrics.MOVED.labels(lost.label).inc()
                 _tell(flight, lost)
@@ -174,6 +176,21 @@ class Mover:
         self._launcher.launch(flight, end.number)
         metrics.REATTACHED.inc()
         return True
+
+    async def _relay(self, flight: Flight, lost: Lost) -> Lost | None:
+        """Its relay may be gone, and not its worker: take the attempt up through another one; as `_land`."""
+        if self._links.over(flight.placed.worker):
+            return lost
+        gone, at = flight.placed.relay.worker_id, self._launcher.accepted(flight.job)
+        try:
+            response = await self._place(flight, Again(flight.epoch - 1, placement_pb2.PLACE_CAUSE_HANDED_OVER, *at))
+        except TetherError:  # nobody is there to tell which of them is gone
+            return replace(lost, cause=placement_pb2.PLACE_CAUSE_HANDED_OVER)
+        placed = response.placed
+        if placed.epoch < flight.epoch or placed.relay.worker_id == gone:
+            return lost
+        landed = await self._land(flight, placed)
+        return lost if landed is not None and not landed.reached else landed
 
     async def _dialled(self, placed: Placement, limit_s: float) -> LinkEnd:
         try:

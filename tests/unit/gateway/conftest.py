@@ -54,6 +54,7 @@ class FakeLinks:
     standing_: dict[str, End] = field(default_factory=dict)
     dialled: list[str] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
+    relays_down: set[str] = field(default_factory=set)
     gone: set[tuple[str, int]] = field(default_factory=set)
     last: int = 0
 
@@ -72,7 +73,7 @@ class FakeLinks:
     async def to(self, placed: Any) -> End:
         name = placed.worker.worker_id
         self.dialled.append(name)
-        if name in self.down:
+        if name in self.down or placed.relay.worker_id in self.relays_down:
             raise TetherError(Reason.WORKER_LOST, "connection refused")
         self.last += 1
         self.standing_[name] = End(self.last)

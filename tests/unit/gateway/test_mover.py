@@ -102,6 +102,46 @@ async def test_link_that_breaks_twice_in_one_place_is_given_up(world: Any) -> No
     assert world.links.dialled == ["w1", "w1", "w2"]
 
 
+def relayed(epoch: int, name: str, relay: str) -> placement_pb2.PlaceResponse:
+    return placed(epoch, name, relay=worker(relay))
+
+
+async def test_attempt_goes_on_through_another_relay_where_its_own_left(world: Any) -> None:
+    flight = await world.enter(relayed(1, "w1", "o1"))
+    world.say(flight, "hel")
+    world.links.relays_down.add("o1")
+    world.governor.script = [relayed(1, "w1", "o2")]
+    world.cut("w1")
+    await moved(world, flight, 1)
+    (asked,) = world.governor.asked
+    assert (asked.after_epoch, asked.cause) == (0, placement_pb2.PLACE_CAUSE_HANDED_OVER)
+    ((epoch, start),) = world.starts(flight.link)
+    assert (epoch, start.position.tokens) == (1, 3)
+    world.say(flight, "lo")
+    assert world.text == "hello"
+
+
+async def test_relay_that_stands_lets_its_worker_count_as_lost(world: Any) -> None:
+    flight = await world.enter(relayed(1, "w1", "o1"))
+    world.say(flight, "a")
+    world.links.down.add("w1")
+    world.governor.script = [relayed(1, "w1", "o1"), relayed(2, "w2", "o1")]
+    world.cut("w1")
+    await moved(world, flight, 2)
+    assert world.governor.asked[1].cause == placement_pb2.PLACE_CAUSE_WORKER_LOST
+
+
+async def test_worker_behind_a_relay_is_not_blamed_where_nobody_answers(world: Any) -> None:
+    flight = await world.enter(relayed(1, "w1", "o1"))
+    world.say(flight, "a")
+    world.links.down.add("w1")
+    away = TetherError(Reason.NO_ORCHESTRATOR, "none")
+    world.governor.script = [away, away, relayed(2, "w2", "o2")]
+    world.cut("w1")
+    await moved(world, flight, 2)
+    assert world.governor.asked[-1].cause == placement_pb2.PLACE_CAUSE_HANDED_OVER
+
+
 async def test_worker_that_is_known_to_be_dead_is_not_dialled(world: Any) -> None:
     flight = await world.enter(placed(1, "w1"))
     world.links.lost("w1", 1)
