@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 
-from world import World
+from world import World, patiently
 
 from tether.v1.control_pb2 import ListWorkersRequest
 
@@ -35,7 +35,7 @@ async def _held(place: World) -> list[str]:
     """Slots that nobody uses and nobody gave back."""
     async with place.operator() as operator:
         control = await operator.control()
-        workers = (await control.ListWorkers(ListWorkersRequest())).workers
+        workers = (await patiently(lambda: control.ListWorkers(ListWorkersRequest()))).workers
     names, wrong = place.names("worker"), []
     live = [one for one in workers if one.standing == 1]
     if len(live) != len(names):

@@ -6,12 +6,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pages import free_port, read_page
 
 from tether.cli.operator import connect
 from tether.cli.region import demo_folder
 from tether.client.aio import Client
+from tether.errors import TetherError
 from tether.testing import invariants
 from tether.testing.processes import Process, ProcessRegion
 from tether.v1.control_pb2 import ListJobsRequest, VerifyQuotasRequest
@@ -20,6 +22,7 @@ from tether.v1.policy_pb2 import Policy, PolicyRule
 from tether.v1.registry_pb2 import CreateKeyRequest, CreateTenantRequest, SetPolicyRequest
 
 MODEL = "tether-demo"
+BACK_S = 20.0  # a breaker closes within a second; a machine whose cores are taken needs more
 SETTLE_S = 100.0  # deadlines of 30 s, and the minute after which upkeep ends what nobody else will
 ALLOWED_MODES = ("direct", "relay")
 
@@ -168,7 +171,8 @@ class World:
                 await asyncio.sleep(0.25)
             bills = {job.name: invariants.Bill(job.state, job.usage.output_tokens) async for job in jobs(control)}
             wrong += invariants.check_bills(bills, delivered)
-            wrong += list((await control.VerifyQuotas(VerifyQuotasRequest())).violations)
+            verified = await patiently(lambda: control.VerifyQuotas(VerifyQuotasRequest()))
+            wrong += list(verified.violations)
         return wrong
 
     def stop(self) -> None:
@@ -180,12 +184,25 @@ async def jobs(control: object, tenant: str = "") -> AsyncIterator[Job]:
     """All jobs, or those of a tenant, newest first."""
     token = ""
     while True:
-        page = await control.ListJobs(ListJobsRequest(page_size=1000, page_token=token, tenant_id=tenant))
+        asked = ListJobsRequest(page_size=1000, page_token=token, tenant_id=tenant)
+        page = await patiently(lambda: control.ListJobs(asked))  # noqa: B023 - awaited before the next one
         for job in page.jobs:
             yield job
         token = page.next_page_token
         if not token:
             return
+
+
+async def patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """What an operator is told once a store or an orchestrator is back; TetherError where that takes too long."""
+    until_s = time.monotonic() + BACK_S
+    while True:
+        try:
+            return await ask()
+        except TetherError as error:
+            if not error.row.again or time.monotonic() > until_s:
+                raise
+        await asyncio.sleep(0.25)
 
 
 async def _answers(client: Client) -> bool:
