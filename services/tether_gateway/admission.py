@@ -14,11 +14,12 @@ from google.protobuf.message import DecodeError
 from tether import _native, name, rules
 from tether.errors import Reason, TetherError
 from tether.placement.budget import RetryBudget
+from tether.policy import Policies, Subject, enforce, evaluate
 from tether.rules.content import check_input
 from tether.rules.request import check_trace_id
 from tether.v1 import infer_pb2, placement_pb2, registry_pb2
 from tether_gateway.config import Config
-from tether_gateway.demand import Demands, Minutes
+from tether_gateway.demand import TENANTS_MAX, Demands, Minutes
 from tether_gateway.throttle import KeyThrottle
 
 _BEARER = "bearer "
@@ -26,6 +27,7 @@ _ATTEMPT_KEYS = ("grpc-previous-rpc-attempts", "x-stainless-retry-count")  # gRP
 _ATTEMPTS_MAX = 1_000  # of a client's own count; more says nothing more
 _SEALED = 4  # field number of `Infer.Input.sealed`
 _RETRY_RATIO = 0.18  # with the first that everybody has, and the floor, within a fifth
+_RESUMES_PER_S, _RESUMES_BURST = 20.0, 1_000.0  # of a tenant: as many as a lost gateway had of it, then a trickle
 _BUDGET_WAIT_S = 5.0  # a quiet tenant earns one retry in this time
 
 
@@ -37,6 +39,9 @@ class Catalogue(Protocol):
 
     def model(self, model_id: str, version: str = "") -> registry_pb2.Model:
         """A version of a model."""
+
+    def policies(self) -> Policies:
+        """Rules that hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ class Admission:
         self._draw = draw
         self._throttle = KeyThrottle(config.wrong_keys_max, config.wrong_key_refill_s)
         self._retries = RetryBudget(_RETRY_RATIO)
+        self._resumes = _native.Buckets(_RESUMES_PER_S, _RESUMES_BURST, TENANTS_MAX)
         self.demands = Demands()
         self.minutes = Minutes()
 
@@ -162,8 +168,28 @@ class Admission:
         self._check(header, cut, raw)
         admitted = self._named(raw, header, asked, cut.trace_id, now_s)
         if known is None or not known(admitted):
+            self._check_policy(header)
             self._charge(tenant, header.previous_attempts, now_s)
         return admitted
+
+    def resume(self, tenant: str, now_s: float) -> None:
+        """Count a reader that comes back to a job that is not here.
+
+        Raises:
+            TetherError: RATE_LIMITED for more than come from a whole gateway that was lost.
+        """
+        wait_s = self._resumes.take(tenant, 1.0, now_s)
+        if wait_s > 0.0:
+            raise TetherError(Reason.RATE_LIMITED, "The tenant resumes too often.", retry_after_s=wait_s)
+
+    def _check_policy(self, header: placement_pb2.Header) -> None:
+        """What the orchestrator would refuse, refused here; and content that must not be in this region."""
+        subject = Subject(header.tenant_id, header.model_id, header.priority)
+        decision = evaluate(self._catalogue.policies(), subject)
+        enforce(decision, sealed=header.sealed)
+        if decision.residency is not None and self._config.region not in decision.residency:
+            message = f"Policy forbids it: its content must not come to region {self._config.region}."
+            raise TetherError(Reason.POLICY_FORBIDS, message)
 
     def retry(self, tenant: str, now_s: float) -> float | None:
         """Spend a retry of a tenant, for an attempt that repeats what an engine failed.

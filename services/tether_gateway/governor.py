@@ -113,6 +113,10 @@ class Governor:
         """The tenant that calls; TetherError where the key does not hold."""
         return self._admission.authenticate(asked, self._clock_s(), self._wall_s()).name
 
+    def resume(self, tenant: str) -> None:
+        """Count a reader that comes back to a job that is not here; TetherError RATE_LIMITED for too many."""
+        self._admission.resume(tenant, self._clock_s())
+
     async def place(
         self, admitted: Admitted, again: Again = NEW, trace: Mapping[str, str] | None = None
     ) -> placement_pb2.PlaceResponse:

@@ -71,6 +71,7 @@ class Resumes:
             await sink.begin(names)
             await self._streams.read(flight, flight.admitted, sink, began_ms, resume.cursor)
             return
+        self._governor.resume(resume.tenant)  # whoever was cut off here is read on above, free of charge
         found = await self._governor.find(resume.tenant, name_of(resume.request, resume.cursor))
         with self._streams.recall.placing((resume.tenant, found.job.correlation_id, found.job.retry_token)):
             response, admitted = await self._found(resume, found, traceparent)

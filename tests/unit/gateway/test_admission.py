@@ -8,6 +8,7 @@ import pytest
 from tether.errors import Reason, TetherError
 from tether.testing import catalogue as kit
 from tether.v1 import infer_pb2, registry_pb2
+from tether.v1.policy_pb2 import Policy, PolicyRule
 from tether_gateway.admission import Admission, Admitted, Asked
 from tether_gateway.config import Config
 
@@ -153,6 +154,35 @@ def test_wrong_keys_throttle_their_source_but_not_its_good_keys(admission: Admis
 
 def test_deadline_that_is_over_is_refused(admission: Admission) -> None:
     assert refusal(admission, request(), Asked(asked().metadata, "s", 0.0)).reason is Reason.DEADLINE
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (PolicyRule(name="sealed-only", encryption_required=True), "sealed-only let only sealed"),
+        (PolicyRule(name="europe", residency=["europe"]), "must not come to region local"),
+    ],
+)
+def test_request_that_policy_forbids_is_refused_here(tmp_path: Path, rule: PolicyRule, words: str) -> None:
+    policies = [Policy(version=1, rules=[rule])]
+    tenants, keys = [registry_pb2.Tenant(name="demo")], [kit.key_of(KEY, "demo")]
+    catalogue = kit.catalogue_of(tenants, keys, [kit.model_of("tiny-model")], policies=policies)
+    admission = Admission(catalogue, Config(state=tmp_path), lambda: "0" * 32)
+    error = refusal(admission, request())
+    assert error.reason is Reason.POLICY_FORBIDS
+    assert words in error.message
+    admission.admit(request().SerializeToString(), asked(), 0.0, 0.0, lambda _: True)  # it runs: it is only read
+
+
+def test_resumes_are_bounded_and_a_lost_gateway_is_not_too_many(admission: Admission) -> None:
+    for _ in range(1_000):
+        admission.resume("demo", 0.0)
+    with pytest.raises(TetherError) as raised:
+        admission.resume("demo", 0.0)
+    assert raised.value.reason is Reason.RATE_LIMITED
+    assert raised.value.retry_after_s
+    admission.resume("other", 0.0)
+    admission.resume("demo", 1.0)
 
 
 def test_repeats_over_a_fifth_of_the_requests_are_refused_with_a_wait(admission: Admission) -> None:
