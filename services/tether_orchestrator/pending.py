@@ -47,7 +47,8 @@ class Pending:
             TetherError: STORE_UNAVAILABLE where the journal cannot be written either.
         """
         who = _WORKER + end.worker.encode() if end.worker else _GATEWAY + end.gateway.encode()
-        name = _PREFIX + end.job + struct.pack("<I", end.epoch)
+        whose = _WORKER if end.worker else b""  # beside the driver's: of two attempts that race only that one counts
+        name = _PREFIX + end.job + struct.pack("<I", end.epoch) + whose
         body = struct.pack("<H", len(who)) + who + request_of(end).SerializeToString()
         await self._journal.add(name, body)
         self._kept[name] = body

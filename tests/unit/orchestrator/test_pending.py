@@ -62,3 +62,19 @@ async def test_pending_end_stays_while_the_store_is_gone_and_goes_when_it_is_ref
     await pending.write(write)
     assert len(pending) == 0
     await journal.close()
+
+
+async def test_a_worker_s_end_does_not_take_the_place_of_the_driver_s(tmp_path: Path) -> None:
+    journal, pending = await open_(tmp_path)
+    by_driver = replace(BY_WORKER, worker="", gateway="g")
+    await pending.keep(by_driver)
+    await pending.keep(BY_WORKER)
+    written: list[End] = []
+
+    async def write(end: End) -> None:
+        written.append(end)
+
+    await pending.write(write)
+    assert written == [by_driver, BY_WORKER]
+    assert len(pending) == 0
+    await journal.close()
