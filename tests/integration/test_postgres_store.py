@@ -201,42 +201,50 @@ async def test_replica_serves_lists_and_takes_over_when_promoted(server: Postgre
         replica.close()
 
 
-async def test_promotion_under_load_leaves_one_history(server: PostgresServer, url: str) -> None:
-    """The primary is lost without a word, its replica takes over, and the old one comes back with all it ever had."""
-    name = url.rsplit("/", 1)[1]
-    await (await open_jobs(url)).close()
-    replica = await asyncio.to_thread(server.replica)
-    store = await open_jobs(url)
-    seen = {store.store_id: store.generation}
+async def lose_under_load(server: PostgresServer, store: JobStore) -> Load:
+    """Stop the primary while callers write; returns what they were told.
+
+    The server sends what it acknowledged before it goes: a replica that is not waited for may else be late.
+    """
     load = Load(store)
     callers = [asyncio.create_task(load.caller(f"c{at}", random.Random(at))) for at in range(8)]
+    await until(lambda: len(load.settled) >= 50)
+    await asyncio.to_thread(server.stop, "fast")
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+    return load
+
+
+async def come_back(server: PostgresServer, url: str, store: JobStore, seen: dict[bytes, int]) -> None:
+    """Start the old primary: refused by who has seen the new one, and, once fenced, by who had it open all the time."""
+    await asyncio.to_thread(server.start)
+    with pytest.raises(TetherError) as caught:
+        await open_jobs(url, generation_min=seen)
+    assert caught.value.reason is Reason.STORE_UNUSABLE
+    await fence_jobs(url)
+    with pytest.raises(TetherError) as caught:
+        await answered(lambda: store.reserve([reservation(store, "late")]))
+    assert caught.value.reason is Reason.STORE_UNUSABLE
+
+
+async def test_promotion_under_load_leaves_one_history(server: PostgresServer, url: str) -> None:
+    name = url.rsplit("/", 1)[1]
+    store = await open_jobs(url)
+    replica = await asyncio.to_thread(server.replica)
     try:
-        await until(lambda: len(load.settled) >= 50)
-        await asyncio.to_thread(server.stop, "fast")  # sends what it acknowledged: the copy of a replica may be late
-        load.stop = True
-        acknowledged, settled = list(load.reserved), list(load.settled)
-        for caller in callers:
-            caller.cancel()
-        await asyncio.gather(*callers, return_exceptions=True)
+        told = await lose_under_load(server, store)
         assert await promote_jobs(replica.url(name)) == store.generation + 1
-        new = await open_jobs(replica.url(name), generation_min=seen)
-        seen[new.store_id] = new.generation
-        rows = {job: await new.get(job) for job in acknowledged}
+        new = await open_jobs(replica.url(name), generation_min={store.store_id: store.generation})
+        rows = {job: await new.get(job) for job in told.reserved}
         assert [job for job, row in rows.items() if row is None] == []
-        assert all(rows[job].state is State.DONE for job in settled)
-        on = Load(new)
-        others = [asyncio.create_task(on.caller(f"n{at}", random.Random(at))) for at in range(8)]
-        await asyncio.to_thread(server.start)
-        with pytest.raises(TetherError) as caught:  # whoever has seen the new one starts against the old one
-            await open_jobs(url, generation_min=seen)
-        assert caught.value.reason is Reason.STORE_UNUSABLE
-        await fence_jobs(url)
-        with pytest.raises(TetherError) as caught:  # whoever had it open all the time, once an operator got hold of it
-            await answered(lambda: store.reserve([reservation(store, "late")]))
-        assert caught.value.reason is Reason.STORE_UNUSABLE
-        await until(lambda: len(on.settled) >= 50)
-        on.stop = True
-        await asyncio.gather(*others)
+        assert all(rows[job].state is State.DONE for job in told.settled)
+        load = Load(new)
+        callers = [asyncio.create_task(load.caller(f"n{at}", random.Random(at))) for at in range(8)]
+        await come_back(server, url, store, {new.store_id: new.generation})
+        await until(lambda: len(load.settled) >= 50)
+        load.stop = True
+        await asyncio.gather(*callers)
         assert await new.check() == []
         assert await new.get(reservation(store, "late").subject.job) is None
         await new.close()

@@ -86,7 +86,7 @@ class Reservation:
         limits: what the tenant may spend; decides whether the job is admitted.
         price: what the model's tokens cost; a job that was there keeps its own.
         fingerprint: of the engine that will run it, 32 bytes; empty where unknown.
-        resumed: whether a reader of the job asks, so that an abandoned one runs again though its client did not name it.
+        resumed: whether a reader of the job asks, so an abandoned one runs again though its client did not name it.
     """
 
     subject: Subject

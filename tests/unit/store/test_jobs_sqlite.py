@@ -7,15 +7,17 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tether.errors import Reason, TetherError
 from tether.job.hold import Position
+from tether.job.quota import Limits
 from tether.job.state import State
 from tether.store import open_jobs
-from tether.store.jobs import Completion, Driver, JobStore, Reservation, Subject, Worker
+from tether.store.jobs import Completion, Driver, Existing, JobStore, Reservation, Reserved, Subject, Worker
 from tether.store.jobs_sqlite import SqliteJobStore
 from tether.store.manage import check_jobs, facts, import_jobs, migrate_jobs
 from tether.store.migrate import apply, load, undo
@@ -53,6 +55,40 @@ def old_store(path: Path) -> None:
     apply(connection, load("sqlite", "jobs")[:1])
     connection.executescript(OLD)
     connection.close()
+
+
+async def test_accounts_are_read_again_once_another_wrote_them(tmp_path: Path) -> None:
+    one, other = [await open_jobs(tmp_path / "jobs.db") for _ in range(2)]
+    try:
+        for at in range(6):
+            [result] = await (one, other)[at % 2].reserve(
+                [replace(reservation(one, f"j{at}"), limits=Limits(0, 0, 0, 5))]
+            )
+            assert isinstance(result, Reserved) is (at < 5)
+        [account] = await one.accounts(tenant="t", after="", limit=1)
+        assert (account.open_jobs, account.held_tokens) == (5, 500)
+        assert not await one.check()
+    finally:
+        await one.close()
+        await other.close()
+
+
+async def test_accounts_stay_right_when_a_group_is_rolled_back(tmp_path: Path) -> None:
+    store = await open_jobs(tmp_path / "jobs.db")
+    try:
+        await store.reserve([reservation(store, "first")])
+        good = [reservation(store, f"g{at}") for at in range(3)]
+        wrong = replace(reservation(store, "bad"), seed=1 << 70)
+        asked = [store.reserve([one]) for one in (good[0], wrong, *good[1:])]
+        results = await asyncio.gather(*asked, store.renew([]), return_exceptions=True)
+        assert [isinstance(result, TetherError) for result in results] == [False, True, False, False, False]
+        repeated = await asyncio.gather(*(store.reserve([one]) for one in (*good, reservation(store, "new"))))
+        assert [type(result) for [result] in repeated] == [Existing, Existing, Existing, Reserved]
+        [account] = await store.accounts(tenant="t", after="", limit=1)
+        assert (account.open_jobs, account.held_tokens) == (5, 500)
+        assert not await store.check()
+    finally:
+        await store.close()
 
 
 async def test_store_of_the_first_schema_comes_along_with_its_books(tmp_path: Path) -> None:
