@@ -134,6 +134,14 @@ def test_jobs_move_from_a_file_to_postgres(tmp_path, server):
         assert reading("promote", "--old", here, store=with_id)["generation"] > 1
 
 
+def test_promotion_in_place_of_another_store_is_refused_before_that_is_fenced(tmp_path):
+    here, other = tmp_path / "jobs.db", tmp_path / "other.db"
+    for path in (here, other):
+        asyncio.run(reserve(path))
+    assert "STORE_UNUSABLE" in tether("promote", "--old", other, store=here, code=8)
+    assert reading("init", store=other)["fenced"] is False
+
+
 def test_store_that_somebody_changed_fails_its_check(tmp_path):
     import sqlite3
 

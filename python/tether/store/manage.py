@@ -149,14 +149,23 @@ async def promote_jobs(url: str | Path, old: str | Path = "") -> int:
         The new generation: orchestrators with an older one refuse to write.
 
     Raises:
-        TetherError: STORE_UNAVAILABLE.
+        TetherError: STORE_UNAVAILABLE; STORE_UNUSABLE where the two are not copies of one store: neither is touched.
     """
+    if old:
+        await _same_store(url, old)
     at_least = await fence_jobs(old) if old else 0
     if is_postgres(url):
         from tether.store.manage_postgres import promote  # noqa: PLC0415  its driver is an extra
 
         await promote(str(url))
     return await _do(url, lambda: jobs_meta.promote(at_least), writes=True)
+
+
+async def _same_store(url: str | Path, old: str | Path) -> None:
+    """Refuse to fence a store whose copy the other is not."""
+    ids = [(await _do(one, lambda: jobs_meta.draw({}), writes=False)).get("store_id") for one in (url, old)]
+    if ids[0] != ids[1]:
+        raise TetherError(Reason.STORE_UNUSABLE, "The two stores are not copies of one: their ids differ")
 
 
 def _facts(*, shared: bool) -> Program[Facts]:
