@@ -22,6 +22,8 @@ from tether.v1 import control_pb2, placement_pb2
 
 _TRIES_MAX = 3  # orchestrators asked for one call; the fourth would not be the first to answer
 _UNHEARD = frozenset({Reason.UNREACHABLE, Reason.DRAINING, Reason.STORE_UNAVAILABLE, Reason.NODE_TOKEN_INVALID})
+_SAY_S = 1.0  # between two lines about the same orchestrator and reason
+_SAID_MAX = 256  # orchestrators of a region, past ones too, times reasons
 _DEAF_S = 0.5  # between two looks at whether the one that is asked still answers beats
 _log = structlog.get_logger("tether.gateway")
 
@@ -84,6 +86,7 @@ class Orchestrators:
         self._channels = channels
         self._find_s = find_s
         self._deaf = deaf
+        self._said_s: dict[tuple[str, Reason], float] = {}
 
     async def place(
         self,
@@ -143,11 +146,21 @@ class Orchestrators:
                 if error.reason not in _UNHEARD:
                     raise
                 last = error
-                _log.info("orchestrator passed over", peer=peer.node_id, reason=error.reason.name)
+                self._passed_over(peer, error.reason)
             peer = self._peers.next(key, peer)
         if last is not None and last.reason is Reason.STORE_UNAVAILABLE:
             raise last
         raise TetherError(Reason.NO_ORCHESTRATOR, "No orchestrator answers.", retry_after_s=1.0) from last
+
+    def _passed_over(self, peer: Peer, reason: Reason) -> None:
+        """Say so, but once a second: a store that is gone refuses every request, and its disk may be the log's."""
+        now_s, key = time.monotonic(), (peer.node_id, reason)
+        if now_s - self._said_s.get(key, -_SAY_S) < _SAY_S:
+            return
+        if len(self._said_s) >= _SAID_MAX:
+            self._said_s.clear()
+        self._said_s[key] = now_s
+        _log.info("orchestrator passed over", peer=peer.node_id, reason=reason.name)
 
     async def _once(self, peer: Peer, call: _Call[Response], timeout_s: float) -> Response:
         invoke: Any = self._channels.to(peer.node_id, peer.address).unary_unary(

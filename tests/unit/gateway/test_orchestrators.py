@@ -5,10 +5,12 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tether.errors import Reason, TetherError
 from tether.node.find import Peer
 from tether.v1.placement_pb2 import CompleteRequest, CompleteResponse
+from tether_gateway import orchestrators
 from tether_gateway.orchestrators import Orchestrators
 
 FIRST, SECOND = Peer("first", "127.0.0.1:1", 1), Peer("second", "127.0.0.1:2", 1)
@@ -89,3 +91,20 @@ async def test_only_orchestrator_that_was_stopped_is_told_in_time() -> None:
         async with asyncio.timeout(3):
             await asking.complete("key", CompleteRequest(), 30.0)
     assert raised.value.reason is Reason.NO_ORCHESTRATOR
+
+
+async def test_refusals_of_one_reason_are_logged_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orchestrators, "_SAY_S", 60.0)
+    region = Region(FIRST, SECOND)
+    region.stopped = {FIRST, SECOND}
+    asking = Orchestrators(region, region, deaf=lambda _: True)
+    monkeypatch.setattr(orchestrators, "_DEAF_S", 0.001)
+    with capture_logs() as said:
+        for _ in range(5):
+            with pytest.raises(TetherError):
+                await asking.complete("key", CompleteRequest(), 1.0)
+    assert sorted(line["peer"] for line in said) == ["first", "second"]
+    monkeypatch.setattr(orchestrators, "_SAY_S", 0.0)
+    with capture_logs() as said, pytest.raises(TetherError):
+        await asking.complete("key", CompleteRequest(), 1.0)
+    assert len(said) > 1
