@@ -73,7 +73,7 @@ impl StreamTable {
         let Some((index, job)) = index.and_then(|index| Some((index, self.jobs.get_mut(index)?))) else {
             self.counts.stale += 1;
             if head.kind != kind::CHUNK && head.flags & MORE == 0 {
-                to.push(Action::Control(link, head.kind, head.job, head.epoch, body.to_vec())); // it names what was used
+                to.push(Action::Control(link, head.kind, head.job, head.epoch, body.to_vec())); // tells what was used
             }
             return Ok(());
         };
