@@ -44,7 +44,7 @@ def model_of(model_id: str, version: str = "1.0", **fields: object) -> pb.Model:
     return one
 
 
-def snapshot_of(
+def snapshot_of(  # noqa: PLR0913 - one list for each thing that a snapshot carries
     revision: int,
     tenants: Sequence[pb.Tenant] = (),
     keys: Sequence[pb.Key] = (),
@@ -61,7 +61,7 @@ def snapshot_of(
     return pb.WatchSnapshotResponse(snapshot=body.SerializeToString(), revision=revision)
 
 
-def catalogue_of(
+def catalogue_of(  # noqa: PLR0913 - as above
     tenants: Sequence[pb.Tenant] = (),
     keys: Sequence[pb.Key] = (),
     models: Sequence[pb.Model] = (),
