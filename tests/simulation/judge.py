@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ask import Ask
+from books import books_of, rows
 from database import SimDatabase
 from mix import POISON
 from world import World
@@ -60,7 +61,7 @@ class Judge:
         return left == ["open jobs"] and not sessions & lives
 
     def _rows(self, query: str) -> list[Any]:
-        return list(self._world.disk.connection.execute(query).fetchall())
+        return rows(self._world.disk.connection, query)
 
     # at every commit
 
@@ -125,7 +126,9 @@ class Judge:
         """What the store says."""
         store = await SqlJobStore.over(SimDatabase(self._world.disk))  # type: ignore[arg-type]
         self.wrong += list(await store.check())
-        whole = {ask.job: ask for ask in self._asks if ask.whole}
+        off = {ask.name or ask.number for ask in self._asks if ask.called_off}
+        asks = [ask for ask in self._asks if ask.whole and not _overtaken(ask, off)]
+        whole = {ask.job: ask for ask in asks}
         bills, written = {}, {}
         for job in whole:
             row = await store.get(bytes.fromhex(job))
@@ -133,26 +136,9 @@ class Judge:
                 bills[job] = invariants.Bill(JobState.ValueType(row.state), row.settled.output_tokens)
                 written[job] = Infer.Receipt.FromString(row.receipt).body
         self.wrong += invariants.check_bills(bills, {job: ask.tokens for job, ask in whole.items()})
-        got = [(ask.job, ask.chunks[-1].receipt.body) for ask in self._asks if ask.whole]
+        got = [(ask.job, ask.chunks[-1].receipt.body) for ask in asks]
         self.wrong += invariants.check_one_result(got, written)
-        self.wrong += invariants.check_books(self._books())
-
-    def _books(self) -> dict[str, invariants.Books]:
-        jobs = (
-            "SELECT tenant, sum(state = 1), sum((state = 1) * held_tokens), sum((state != 1) * held_tokens),"
-            " sum(settled_input + settled_output) FROM jobs GROUP BY tenant"
-        )
-        by_job = {row[0]: row[1:] for row in self._rows(jobs)}
-        usage = dict(self._rows("SELECT tenant, sum(input_tokens + output_tokens) FROM usage GROUP BY tenant"))
-        leased = dict(self._rows("SELECT tenant, sum(tokens) FROM leases WHERE open = 1 GROUP BY tenant"))
-        books = {}
-        accounts = "SELECT tenant, open_jobs, held_tokens, settled_input + settled_output FROM accounts"
-        for tenant, open_jobs, held, settled in self._rows(accounts):
-            own = by_job.get(tenant, (0, 0, 0, 0))
-            books[tenant] = invariants.Books(
-                open_jobs, held, settled, own[0], own[1], own[2], own[3], usage.get(tenant, 0), leased.get(tenant, 0)
-            )
-        return books
+        self.wrong += invariants.check_books(books_of(self._world.disk.connection))
 
     def left(self) -> dict[str, int]:
         """What nodes still have in their hands."""
@@ -185,3 +171,8 @@ class Judge:
         """Whether anything but the prompt broke."""
         words = ("stops", "is killed", "reach", "gone", "forgets", "slow", "off", "asked", "twice")
         return any(word in line for line in self._world.story for word in words)
+
+
+def _overtaken(ask: Ask, off: set[Any]) -> bool:
+    """Whether a cancel may have been written before the end of an answer that was delivered as pending."""
+    return (ask.name or ask.number) in off and ask.chunks[-1].settlement == Infer.SETTLEMENT_PENDING

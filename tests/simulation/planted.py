@@ -12,15 +12,15 @@ from unittest import mock
 import clock  # noqa: F401 - first: it stands in for the process's clocks
 
 from tether.job.hold import Position
-from tether.job.outcome import decide
+from tether.job.outcome import Verdict, decide
 from tether.job.state import State
 from tether.store import jobs_write
 from tether.v1 import infer_pb2, placement_pb2
-from tether_gateway import answer
 from tether_gateway.endings import Endings
 from tether_gateway.flight import Flight
 from tether_gateway.recall import Recall
 from tether_gateway.settler import Settled
+from tether_gateway.splice import Splice
 
 
 def _settled_from_the_beginning() -> Any:
@@ -32,13 +32,14 @@ def _settled_from_the_beginning() -> Any:
     return mock.patch.object(jobs_write.hold, "beyond", whole)
 
 
-def _epochs_not_compared() -> Any:
-    """An attempt that was replaced long ago ends the job of its successor."""
+def _second_outcome_written() -> Any:
+    """Not the first outcome holds: an end that is told twice is written twice."""
 
-    def anybody(state: State, epoch: int, asked: State, asked_epoch: int, **how: Any) -> Any:
-        return decide(state, epoch, asked, min(asked_epoch, epoch) and epoch, **how)
+    def always(state: State, epoch: int, asked: State, asked_epoch: int, **how: Any) -> Any:
+        verdict = decide(state, epoch, asked, asked_epoch, **how)
+        return Verdict.WRITE if verdict is Verdict.HOLDS else verdict
 
-    return mock.patch.object(jobs_write.outcome, "decide", anybody)
+    return mock.patch.object(jobs_write.outcome, "decide", always)
 
 
 def _last_chunk_before_the_commit() -> Any:
@@ -58,17 +59,14 @@ def _now_ms() -> int:
     return int(asyncio.get_running_loop().time() * 1_000) + 1_000_000
 
 
-def _kept_answer_from_the_wrong_place() -> Any:
-    """A reader that comes back to an answer that is kept gets it from one byte too far on."""
-    right: Callable[..., Any] = answer._rest
+def _read_on_from_the_beginning() -> Any:
+    """A reader that comes back with a cursor gets the answer from position 0 again."""
+    right = Splice.join
 
-    def further(row: Any, place: Any) -> Any:
-        chunk = right(row, place)
-        if place.text_bytes:
-            chunk.payload.text = chunk.payload.text[1:]
-        return chunk
+    def from_zero(self: Splice, job: bytes, stamp: bytes, first: bytes, _cursor: Any = None) -> Any:
+        return right(self, job, stamp, first)
 
-    return mock.patch.object(answer, "_rest", further)
+    return mock.patch.object(Splice, "join", from_zero)
 
 
 def _hold_kept_by_the_abandoned() -> Any:
@@ -94,9 +92,9 @@ def _placed_unheard() -> Any:
 
 PLANTED: dict[str, Callable[[], Any]] = {
     "settled-from-the-beginning": _settled_from_the_beginning,
-    "epochs-not-compared": _epochs_not_compared,
+    "second-outcome-written": _second_outcome_written,
     "last-chunk-before-the-commit": _last_chunk_before_the_commit,
-    "kept-answer-from-the-wrong-place": _kept_answer_from_the_wrong_place,
+    "read-on-from-the-beginning": _read_on_from_the_beginning,
     "hold-kept-by-the-abandoned": _hold_kept_by_the_abandoned,
     "ends-of-other-attempts": _ends_of_other_attempts,
     "placed-unheard": _placed_unheard,
