@@ -187,6 +187,7 @@ class Conductor:
         if flight is None:
             return
         told = link_pb2.Link.Failure.FromString(failure)
+        flight.over = True
         flight.reads(prompt_of(told.receipt))
         cause = cause_of(told, self.position(job))
         if cause is None:
@@ -219,6 +220,7 @@ class Conductor:
     def _on_fail(self, job: bytes, _epoch: int, tokens: int, text_bytes: int, failure: bytes) -> None:
         flight = self._flights.get(job)
         if flight is not None:
+            flight.over = True
             flight.reads(prompt_told(Kind.FAIL, failure))
             self._endings.give_up(flight, flight.newest, (tokens, text_bytes), from_failure(failure))
 

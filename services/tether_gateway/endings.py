@@ -172,7 +172,8 @@ class Endings:
     async def _prompt(self, flight: Flight, epoch: int) -> int:
         """Tokens of the prompt, for an end without a receipt; a worker that was just told to stop is waited for."""
         name = (flight.job, epoch)
-        if flight.input_tokens or not self._links.stands(flight.link) or name in self._farewells:
+        known = flight.input_tokens or flight.over or not self._links.stands(flight.link)
+        if known or name in self._farewells:
             return flight.input_tokens
         waiting = self._farewells[name] = asyncio.get_running_loop().create_future()
         try:

@@ -49,6 +49,7 @@ class Flight:
         followed: attempt whose driver is looked for, since when (monotonic seconds), and how often.
         pending: attempt that ended while the next one was looked for, and how.
         input_tokens: of its prompt, as its workers told; 0 where that is not known.
+        over: whether its worker ended the present attempt, so that no more will be heard of it.
         failure: how its engine failed it, where no attempt follows.
         ended: outcome that was found elsewhere; its readers get the rest of the kept answer.
         finished: resolved when the table has forgotten it.
@@ -73,6 +74,7 @@ class Flight:
     followed: tuple[int, float, int] = (0, 0.0, 0)
     pending: tuple[int, Lost] | None = None
     input_tokens: int = 0
+    over: bool = False
     failure: TetherError | None = None
     ended: placement_pb2.Ended | None = None
     finished: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -120,6 +122,7 @@ class Flight:
     def lands(self, placed: Placement) -> None:
         """Another attempt takes the place of the present one."""
         self.placed, self.link, self.newest = placed, 0, max(self.newest, placed.epoch)
+        self.over = False
         if isinstance(placed, placement_pb2.Placed):
             self.attempts = max(self.attempts, placed.attempts)
             self.makers[placed.epoch] = Maker(placed.worker.worker_id, placed.fingerprint)

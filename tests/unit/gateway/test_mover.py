@@ -11,6 +11,7 @@ from tether.link import Kind
 from tether.v1 import control_pb2, infer_pb2, link_pb2, placement_pb2
 from tether_gateway.admission import Admitted
 from tether_gateway.attempt import ATTEMPTS_MAX
+from tether_gateway.endings import FAREWELL_S
 
 JOB = bytes(range(16))
 A = b"a" * 32
@@ -480,6 +481,17 @@ async def test_prompt_is_known_from_the_end_of_what_was_stopped(world: Any) -> N
     world.send(flight, Kind.END, last.SerializeToString(), 0, link=link)
     await world.until(lambda: world.governor.completed, "settled")
     assert world.governor.completed[0].input_tokens == 5
+
+
+async def test_end_of_an_attempt_that_its_worker_failed_waits_for_no_farewell(world: Any) -> None:
+    flight = await world.enter(placed(1, "w1"))
+    world.governor.retries = 0
+    world.fail(flight, "ENGINE_FAILED")
+    await world.reading
+    assert flight.over
+    began_s = time.monotonic()
+    await world.until(lambda: world.governor.completed, "settled")
+    assert time.monotonic() - began_s < FAREWELL_S
 
 
 async def test_link_that_falls_while_an_attempt_is_put_on_it_is_noticed(world: Any) -> None:
