@@ -874,6 +874,11 @@ async def test_row_changed_by_hand_is_found_and_named(store: JobStore, url: str,
         ("UPDATE ledger SET settled = settled + 1 WHERE kind = 3", "what a job settled"),
         ("UPDATE usage SET output_tokens = 1", "settled output of the account"),
         ("DELETE FROM outcomes", "outcome is missing"),
+        ("UPDATE jobs SET price_output = 9000 WHERE state = 2", "cost differs from its price"),
+        ("UPDATE jobs SET price_version = 0 WHERE state = 2", "cost differs from its price"),
+        ("UPDATE jobs SET limit_tokens = 1 WHERE state = 2", "more output than it may use"),
+        ("UPDATE ledger SET tenant = 'zebra' WHERE kind = 3", "another tenant than its ledger"),
+        ("UPDATE usage SET tenant = 'zebra'", "settled output of the account"),
         ("UPDATE accounts SET open_jobs = 5", "open jobs of the account"),
     ):
         undo = server_sql(url, statement)

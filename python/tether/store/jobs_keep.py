@@ -98,6 +98,16 @@ _CHECKS: Mapping[str, str] = {
     "what a job cost differs from its ledger": _OF_JOBS.format(
         "cost_micros <> (SELECT coalesce(sum(settled_micros), 0) FROM ledger WHERE ledger.job = jobs.job)"
     ),
+    "what a job cost differs from its price": _OF_JOBS.format(
+        "state <> 1 AND cost_micros <> CASE WHEN price_version = 0 THEN 0 "
+        "ELSE (settled_input * price_input + settled_output * price_output + 999) / 1000 END"
+    ),
+    "a job is of another tenant than its ledger": _OF_JOBS.format(
+        "EXISTS (SELECT 1 FROM ledger WHERE ledger.job = jobs.job AND ledger.tenant <> jobs.tenant)"
+    ),
+    "a job settled more output than it may use": _OF_JOBS.format("settled_output > limit_tokens"),
+    "usage is of another tenant than its job": "SELECT usage.job FROM usage JOIN jobs ON jobs.job = usage.job "
+    "WHERE ($1 = '' OR usage.tenant = $1) AND usage.tenant <> jobs.tenant",
     "what a job holds differs from its ledger": _OF_JOBS.format(
         "held_tokens <> (SELECT coalesce(sum(held), 0) FROM ledger WHERE ledger.job = jobs.job)"
     ),
