@@ -18,6 +18,7 @@ import clock  # noqa: F401 - first: it stands in for the process's clocks
 import direct
 import planted
 import scenario
+import skew
 import structlog
 
 RESULTS = Path(__file__).parent.parent / "chaos" / "results"
@@ -63,6 +64,18 @@ def hunt(bug: str, first: int, last: int) -> int:
     return 1
 
 
+def skewed(seed: int, for_s: float, *, keep: bool) -> int:
+    """Run a while of wrong clocks."""
+    began_s, made = time.perf_counter(), skew.SkewHour(seed, for_s)
+    wrong = made.run()
+    for words in wrong[:20]:
+        print(f"  WRONG {words}")
+    print(f"{len(made.asks)} requests, {made.steps} steps of clocks, {len(wrong)} wrong")
+    if keep:
+        save("R10", seed, made.steps, len(wrong), made.world.loop.time(), time.perf_counter() - began_s)
+    return 1 if wrong else 0
+
+
 def _seeds(text: str) -> tuple[int, int]:
     first, _, last = text.partition(":")
     return int(first), int(last or first)
@@ -76,6 +89,7 @@ def main() -> int:
     parser.add_argument("--story", type=int, help="tell the story of one seed")
     parser.add_argument("--direct", action="store_true", help="the quick kind: machines and rules without services")
     parser.add_argument("--digest", default="", help="tell hashes of the stories of first:last")
+    parser.add_argument("--skew", type=float, default=0.0, help="row R10: so many virtual seconds of wrong clocks")
     parser.add_argument("--plant", choices=sorted(planted.PLANTED), help="plant a bug, and stop where it is found")
     parser.add_argument("--save", action="store_true", help="keep a results file")
     given = parser.parse_args()
@@ -85,6 +99,8 @@ def main() -> int:
     if given.digest:
         print(json.dumps({seed: one(seed)[3] for seed in range(first, last + 1)}))
         return 0
+    if given.skew:
+        return skewed(first, given.skew, keep=given.save)
     if given.plant:
         return hunt(given.plant, first, last)
     began_s, bad, virtual_s = time.perf_counter(), 0, 0.0

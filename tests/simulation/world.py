@@ -222,6 +222,10 @@ class World:
         kept = self._journals.setdefault(name, {})
         return SimJournal(kept, lambda: self._chance.uniform(0.0002, 0.002), self.setting.journal_max)
 
+    def node_id(self, name: str) -> str:
+        """A node's id."""
+        return _member(name).identity.node_id
+
     def kept(self, name: str) -> int:
         """Entries of a node's journal."""
         return len(self._journals.get(name, ()))
