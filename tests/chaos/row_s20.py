@@ -35,7 +35,6 @@ KNOWN_S = 3.0  # the catalogue's followers hear of a change in a fraction of it;
 OVER_MAX, UNDER_MIN = 1.05, 0.9  # a limit that keeps too much away is none that one would buy
 GRANTED_MIN_TENANTS = frozenset({"per-minute", "tokens", "day", "spend"})
 LIMITED = frozenset({Reason.RATE_LIMITED, Reason.QUOTA_EXCEEDED})
-PASSING = frozenset({Reason.UNREACHABLE, Reason.NO_ORCHESTRATOR, Reason.DRAINING, Reason.NO_WORKER})
 
 
 @dataclass
@@ -113,7 +112,7 @@ async def call(client: Client, rng: random.Random, stop: asyncio.Event, outcome:
             if record.error.retry_after_s is None:
                 outcome.wrong.append(f"a refusal says not when to come back: {record.error}")
             await asyncio.sleep(0.05)
-        elif record.error.reason not in PASSING:
+        elif not record.error.row.again:  # what a kill breaks may be asked for again
             outcome.wrong.append(f"seed {record.seed}: {record.error}")
 
 
