@@ -30,9 +30,9 @@ def test_unknown_method_is_for_nobody():
     assert allowed_roles("/tether.v1.Nothing/Here", Role.WORKER) == frozenset()
 
 
-def test_link_is_opened_by_dispatchers_at_workers_and_by_workers_at_orchestrators():
+def test_link_is_opened_by_dispatchers_at_workers_and_by_workers_and_relayed_gateways_at_orchestrators():
     assert allowed_roles(matrix.LINK_OPEN, Role.WORKER) == {Role.GATEWAY, Role.ORCHESTRATOR}
-    assert allowed_roles(matrix.LINK_OPEN, Role.ORCHESTRATOR) == {Role.WORKER}
+    assert allowed_roles(matrix.LINK_OPEN, Role.ORCHESTRATOR) == {Role.WORKER, Role.GATEWAY}
     assert allowed_roles(matrix.LINK_OPEN, Role.GATEWAY) == frozenset()
 
 
