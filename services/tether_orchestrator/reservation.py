@@ -298,7 +298,11 @@ class Reservations:
         self._chooser.give_back(worker)
         if isinstance(result, Refused):
             raise result.error
-        return self._join(result.row) if is_open(result.row.state) else End(result.row)
+        if not is_open(result.row.state):
+            return End(result.row)
+        # the same call, delivered twice or asked again at another orchestrator, made it a moment ago
+        mine = (result.row.driver.session, result.row.after_epoch) == (ask.driver.session, row.epoch)
+        return self._same(ask, result.row) if mine else self._join(result.row)
 
     async def _elsewhere(self, request: Resolved, want: Want, cause: Cause) -> Worker:
         """Another worker; where there is none, the same one once more: it may only have been slow, or unlucky."""
@@ -318,7 +322,8 @@ class Reservations:
 
     def _made(self, row: JobRow, asked: Attempt, request: Resolved, made: Reserved) -> Run:
         self._around.open.add(asked.job, row.deadline_ms)
-        self._around.sessions.new_epoch(_new_epoch(asked, made.epoch), but=asked.driver.session)
+        if not asked.race:  # readers stay where they are until the driver has decided
+            self._around.sessions.new_epoch(_new_epoch(asked, made.epoch), but=asked.driver.session)
         permit = Permit(row.subject, asked.worker, asked.driver.node, made.epoch, made.seed, row.attempts + 1)
         return self._run(replace(permit, raced=asked.race, alone=asked.alone), request)
 
