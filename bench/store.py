@@ -30,6 +30,7 @@ from tether.store.jobs import Completion, Driver, JobStore, Reservation, Subject
 from tether.store.migrate import apply, load
 from tether.store.postgres_run import run as run_postgres
 from tether.store.sqlite import PRAGMAS
+from tether.store.sqlite_run import Writer
 from tether.store.sqlite_run import run as run_sqlite
 from tether.testing.postgres import PostgresServer, binaries
 
@@ -74,7 +75,7 @@ def batches(count: int, tenants: int) -> list[list[Reservation]]:
 
 def bare_sqlite(folder: Path, count: int, tenants: int) -> float:
     """Reservations a second of the same statements without threads, futures or callers."""
-    connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    connection = sqlite3.connect(folder / "bare.db", isolation_level=None, factory=Writer)
     for pragma in PRAGMAS:
         connection.execute(pragma)
     apply(connection, load("sqlite", "jobs"))
@@ -104,7 +105,20 @@ async def bare_postgres(url: str, count: int, tenants: int) -> float:
     return count / took_s
 
 
-async def store(url: str, count: int, callers: int, tenants: int) -> dict[str, float]:
+def server_cpu_s(server: PostgresServer | None) -> float:
+    """CPU that a server's processes took so far, seconds; 0 for none."""
+    pid = server.pid if server is not None else None
+    if pid is None:
+        return 0.0
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = 0
+    for one in (str(pid), *children):
+        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+            found += int(Path(f"/proc/{one}/schedstat").read_text().split()[0])
+    return found / 1e9
+
+
+async def store(url: str, count: int, callers: int, tenants: int, server: PostgresServer | None) -> dict[str, float]:
     """Reservations through the store by `callers` at a time."""
     jobs = await open_jobs(url)
     numbers, times = iter(range(count)), []
@@ -116,10 +130,12 @@ async def store(url: str, count: int, callers: int, tenants: int) -> dict[str, f
             await jobs.reserve([made[number]])
             times.append((time.perf_counter() - begin) * 1e3)
 
-    begin, cpu = time.perf_counter(), time.process_time()
+    begin, cpu, server_s = time.perf_counter(), time.process_time(), server_cpu_s(server)
     await asyncio.gather(*(caller() for _ in range(callers)))
-    took_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
+    took_s, cpu_s, server_s = time.perf_counter() - begin, time.process_time() - cpu, server_cpu_s(server) - server_s
     figures = {"per_s": count / took_s, "cpu_us": cpu_s / count * 1e6, **spread(times)}
+    if server is not None:
+        figures["server_cpu_us"] = server_s / count * 1e6
     if callers == 1:
         figures["complete_cpu_us"] = await completions(jobs, count)
     await jobs.close()
@@ -145,19 +161,21 @@ async def one_round(folder: Path, server: PostgresServer | None, count: int) -> 
     def sqlite() -> str:
         return str(folder / f"jobs-{next(names)}.db")
 
-    found = await _variants("sqlite", sqlite, count)
+    found = await _variants("sqlite", sqlite, count, None)
     found["sqlite, bare loop"] = {"per_s": bare_sqlite(folder, count, 64)}
     if server is not None:
-        found |= await _variants("postgres", server.create_schema, count)
+        found |= await _variants("postgres", server.create_schema, count, server)
         found["postgres, bare loop"] = {"per_s": await bare_postgres(server.create_schema(), count, 64)}
     return found
 
 
-async def _variants(name: str, url: Callable[[], str], count: int) -> dict[str, dict[str, float]]:
+async def _variants(
+    name: str, url: Callable[[], str], count: int, server: PostgresServer | None
+) -> dict[str, dict[str, float]]:
     return {
-        f"{name}, 1 caller": await store(url(), count // 8, 1, 64),
-        f"{name}, 64 callers, 64 tenants": await store(url(), count, 64, 64),
-        f"{name}, 64 callers, 1 tenant": await store(url(), count, 64, 1),
+        f"{name}, 1 caller": await store(url(), count // 8, 1, 64, server),
+        f"{name}, 64 callers, 64 tenants": await store(url(), count, 64, 64, server),
+        f"{name}, 64 callers, 1 tenant": await store(url(), count, 64, 1, server),
     }
 
 
@@ -171,7 +189,7 @@ async def run(folder: Path, server: PostgresServer | None, count: int, rounds_co
     """Print and keep medians over rounds."""
     synced = disk(folder, 200)
     rounds = [await one_round(folder / str(number), server, count) for number in range(rounds_count)]
-    figures = ("per_s", "cpu_us", "p50", "p95", "p99")
+    figures = ("per_s", "cpu_us", "server_cpu_us", "p50", "p95", "p99")
     rows = [{"variant": variant, **{name: middle(rounds, variant, name) for name in figures}} for variant in rounds[0]]
     ratios = {}
     for name in ("sqlite", "postgres") if server is not None else ("sqlite",):
