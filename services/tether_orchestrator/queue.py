@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tether.errors import Reason, TetherError
 from tether.placement.lane import Tried, Waiting
 from tether.placement.queue import LateQueue, Shed
-from tether.placement.refusal import LOADING, may_wait
+from tether.placement.refusal import BREAKER, LOADING, may_wait
 from tether.placement.resolve import Resolved
 from tether.store.jobs import Worker
 from tether.v1.infer_pb2 import Infer
@@ -130,7 +130,8 @@ class LateBinding(Listener):
             try:
                 return self._bind(request, want)
             except TetherError as refusal:
-                if may_wait(refusal) or refusal.reason is not Reason.NO_WORKER or self._clock.settled:
+                missing = refusal.reason is Reason.NO_WORKER and not refusal.metadata.keys() & {LOADING, BREAKER}
+                if not missing or self._clock.settled:
                     return refusal
             await asyncio.sleep(_SETTLE_POLL_S)
 

@@ -7,6 +7,7 @@ from tether.errors import Reason, TetherError
 
 _FULL_RETRY_S = 0.25  # a slot frees about this often on a busy worker; a guess, bench/scheduling.py replaces it
 _OUT_RETRY_S = 1.0  # a suspect worker is heard again or gone within a second, and a small model is loaded
+BREAKER = "breaker"  # metadata: workers are there, and a breaker holds them back
 LOADING = "loading"  # metadata: workers on which the model is on its way
 
 
@@ -35,7 +36,8 @@ def no_candidate(
         words = f"All workers of {name} that may run this request are full"
         return TetherError(Reason.OVERLOADED, words, retry_after_s=_FULL_RETRY_S)
     if census.ready and 0.0 in breakers.values():
-        return TetherError(Reason.NO_WORKER, f"Too much of {name} failed lately", retry_after_s=_OUT_RETRY_S)
+        words = f"Too much of {name} failed lately"
+        return TetherError(Reason.NO_WORKER, words, retry_after_s=_OUT_RETRY_S, metadata={BREAKER: "open"})
     if census.ready:
         return TetherError(Reason.NO_WORKER, f"No worker of {name} is allowed and fit for this request")
     on_its_way = {LOADING: str(loading)} if loading else None
