@@ -93,10 +93,13 @@ class PostgresServer:
         pid = self.pid
         if pid is None:
             return
-        for one in (*_children(pid), pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)  # or it would make new ones of those that die before it
+        for one in (killed := (pid, *_children(pid))):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
-        _await_gone(pid)
+        for one in killed:
+            _await_gone(one, collected=one == pid)
 
     def freeze(self) -> None:
         """Stop it in its tracks: it neither answers nor closes."""
@@ -267,10 +270,12 @@ def _runs(pid: int) -> bool:
     return state != "Z"
 
 
-def _await_gone(pid: int, timeout_s: float = 10.0) -> None:
+def _await_gone(pid: int, timeout_s: float = 10.0, *, collected: bool = True) -> None:
     waited = threading.Event()
     for _ in range(round(timeout_s / 0.01)):
         if not Path(f"/proc/{pid}").exists():  # until it is collected, its lock holds off the next one
+            return
+        if not collected and not _runs(pid):
             return
         waited.wait(0.01)
     if not _runs(pid):
