@@ -228,7 +228,7 @@ class Parts:
         store = self._store
         self.forwarder = Forwarder(_sink(self._config.dead_letter_sink))
         self.dead_letters = DeadLetters(store, self.queue, self.sessions, self.engines, self.quotas, self.forwarder)
-        orphans = Orphans(store, self.leases, self.fleet, self.settlement, self.clock.now_s)
+        orphans = Orphans(store, self.leases, self.fleet, self.settlement, self.links, self.clock.now_s)
         self.waiting = Waiting(self.settlement, self.offline, self.slices, self.health)
         self.upkeep = Upkeep(store, self.fleet, self.sessions, self.open, orphans, self.clock, self.waiting)
 

@@ -1,6 +1,7 @@
-"""Orphans: open jobs that nobody will end, because the driver's session has lapsed and the worker's life is over.
+"""Orphans: open jobs that nobody will end, because the driver's session has lapsed and no worker runs them.
 
-Their holds would stand until long after their deadlines. They are abandoned, so a repeat of a key runs again at once.
+Their holds would stand until long after their deadlines. They are abandoned, so a repeat of a key runs again at once:
+by the sweep where the worker's life is over, and by a worker that lives and never heard of the attempt, once asked.
 Source: docs/design/streams.md §3, §5.
 """
 
@@ -42,6 +43,13 @@ def orphaned(
     return [row for row in rows if lapsed(row.driver.session) and not lives(row.worker.node, row.worker.incarnation)]
 
 
+class Workers(Protocol):
+    """What reaches workers."""
+
+    def ask(self, worker: str, job: bytes, epoch: int) -> None:
+        """Ask a worker, where it has a link, for the end of an attempt whose driver is gone."""
+
+
 class Orphans:
     """Abandons orphans, a bounded number each round.
 
@@ -50,12 +58,20 @@ class Orphans:
         leases: knows which sessions stand.
         fleet: knows which workers live.
         writer: writes the outcome and tells the others.
+        workers: asked about attempts whose driver is gone.
         now_s: the clock that leases are judged by.
     """
 
     def __init__(
-        self, store: JobStore, leases: Leases, fleet: FleetView, writer: Writer, now_s: Callable[[], float]
+        self,
+        store: JobStore,
+        leases: Leases,
+        fleet: FleetView,
+        writer: Writer,
+        workers: Workers,
+        now_s: Callable[[], float],
     ) -> None:
+        self._workers = workers
         self._store = store
         self._leases = leases
         self._fleet = fleet
@@ -70,7 +86,11 @@ class Orphans:
         now_s = self._now_s()
         for row in rows:
             self._leases.meet(row.driver.session, now_s)
-        await self._abandon(orphaned(rows, lambda session: self._leases.lapsed(session, now_s), self._fleet.lives))
+        undriven = [row for row in rows if self._leases.lapsed(row.driver.session, now_s)]
+        for row in undriven:
+            if self._fleet.lives(row.worker.node, row.worker.incarnation):
+                self._workers.ask(row.worker.node, row.subject.job, row.epoch)
+        await self._abandon(orphaned(undriven, lambda _session: True, self._fleet.lives))
 
     async def _abandon(self, rows: list[JobRow]) -> None:
         ends = (End(row.subject.job, row.epoch, State.ABANDONED, error=_WHY) for row in rows)

@@ -110,6 +110,12 @@ class WorkerLinks:
         if link is not None:
             self._outcome(link, job, epoch, outcome, written=True)
 
+    def ask(self, worker: str, job: bytes, epoch: int) -> None:
+        """Ask a worker for the end of an attempt whose driver is gone; one that it never heard of it gives up."""
+        link = self.book.of(worker)
+        if link is not None:
+            self._outcome(link, job, epoch, State.RESERVED, written=False)
+
     def _report(self, link: LinkEnd, raw: bytes) -> None:
         """A report whose life is not the link's own is of no use; ValueError where it is malformed."""
         self._fleet.report(link.peer.node_id, raw)

@@ -97,6 +97,10 @@ class Committer:
         """An end that a former life left in the journal."""
         self._add((job, epoch), _Pending(body, 0, now_s, now_s, now_s + SAFE_KEEP_S, self._resend_s, safe=True))
 
+    def knows(self, job: bytes, epoch: int) -> bool:
+        """Whether an end waits for its outcome."""
+        return (job, epoch) in self._pending
+
     def driver(self, job: bytes, epoch: int) -> int:
         """Link of the driver of an end that waits; 0 where there is none."""
         pending = self._pending.get((job, epoch))

@@ -13,10 +13,10 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from tether.errors import Reason, TetherError
-from tether.link import to_failure
+from tether.link import Kind, to_failure
 from tether.observe import attribute
 from tether.observe.trace import parse
-from tether.v1 import link_pb2
+from tether.v1 import infer_pb2, link_pb2
 from tether_worker import metrics
 from tether_worker.control import is_orchestrator
 from tether_worker.ending import extra_fields
@@ -34,6 +34,9 @@ PROGRESS_MS = 400  # streams.md asks for 500 at the most; ticks come every 50
 OVERDUE_S = 2.0  # an engine ends what is late by its next step; one that does not hangs (a guess)
 _log = structlog.get_logger("tether.worker")
 _Name = tuple[bytes, int]  # job and epoch
+NEVER_STARTED = link_pb2.Link.Complete(
+    outcome=infer_pb2.JOB_STATE_ABANDONED, error="WORKER_LOST: the attempt was never started"
+).SerializeToString()
 
 
 def _nobody() -> None:
@@ -128,6 +131,13 @@ class JobTable:
         self._parts.committer.outcome(job, epoch, written=outcome.written)
         if outcome.written:
             self._decided(job, epoch)
+        elif known and outcome.outcome == infer_pb2.JOB_STATE_RESERVED and not self._heard_of(job, epoch):
+            self._act(self._logs.send(link, int(Kind.COMPLETE), job, epoch, NEVER_STARTED))
+
+    def _heard_of(self, job: bytes, epoch: int) -> bool:
+        """Whether an attempt runs here, is still read here, or waits to be committed."""
+        name = (job, epoch)
+        return name in self._runs or self._logs.known(*name) or self._parts.committer.knows(*name)
 
     def link_lost(self, link: int) -> None:
         """A link is gone: who was driven by it waits out its grace."""

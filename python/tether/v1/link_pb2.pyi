@@ -386,7 +386,7 @@ class Link(_message.Message):
         outcome: _infer_pb2.JobState.ValueType
         """The outcome that holds."""
         written: _builtins.bool
-        """Whether it was written; false asks to send again later."""
+        """Whether it was written; false asks to send again later, and with RESERVED to give up an attempt never heard of."""
         def __init__(
             self,
             *,

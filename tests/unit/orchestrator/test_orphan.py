@@ -30,7 +30,11 @@ class World:
         self.store = store
         self.leases = Leases(LEASE_S, self.now_s)
         self.fleet = FleetView(Fleet(), lambda: 0)
-        self.orphans = Orphans(store, self.leases, self.fleet, self, lambda: self.now_s)
+        self.asked: list[tuple[str, bytes, int]] = []
+        self.orphans = Orphans(store, self.leases, self.fleet, self, self, lambda: self.now_s)
+
+    def ask(self, worker: str, job: bytes, epoch: int) -> None:
+        self.asked.append((worker, job, epoch))
 
     async def write(self, end: End) -> Settled:
         [result] = await self.store.complete([Completion(end.job, end.epoch, end.outcome, error=end.error)])
@@ -103,6 +107,7 @@ async def test_sweep_leaves_jobs_whose_worker_lives(world: World) -> None:
         world.now_s += LEASE_S
         await world.orphans.sweep()
     assert await world.state(asked) is State.RESERVED
+    assert set(world.asked) == {(WORKER.node, asked.subject.job, 1)}  # it may never have heard of the job
     world.worker_reports(WORKER.incarnation + 1)  # it was restarted: that life is over
     await world.orphans.sweep()
     assert await world.state(asked) is State.ABANDONED

@@ -124,6 +124,16 @@ class Bench:
         body = link_pb2.Link.Outcome(outcome=outcome, written=True).SerializeToString()
         self.table.on_outcome(link.number, job, epoch, body)
 
+    def orchestrator_asks(self, job: bytes) -> list[tuple[bytes, int, bytes]]:
+        """What an orchestrator hears that asks after attempt 1 of a job: job, kind and body of each entry."""
+        link = self.book.of(self.orchestrator.node_id) or self.link_of(self.orchestrator, Role.ORCHESTRATOR)
+        asked = link_pb2.Link.Outcome(outcome=infer_pb2.JOB_STATE_RESERVED, written=False)
+        self.table.on_outcome(link.number, job, 1, asked.SerializeToString())
+        reader, found = _native.FrameReader(), []
+        while (frame := self.machine.pull(link)) is not None:
+            found += [(entry[0], entry[2], entry[6]) for entry in reader.feed(frame)]
+        return found
+
     def ticket(self, signer: Any = None, **fields: Any) -> bytes:
         identity = (signer or self.orchestrator).identity
         good = {

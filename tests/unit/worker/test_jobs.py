@@ -292,6 +292,17 @@ async def test_outcome_of_an_orchestrator_stops_what_still_runs(bench: Bench) ->
     assert (bench.quota.held, len(bench.table), len(bench.committer)) == (0, 0, 0)
 
 
+async def test_attempt_that_was_never_started_is_given_up_when_an_orchestrator_asks(bench: Bench) -> None:
+    bench.start()
+    assert bench.orchestrator_asks(JOB) == []
+    [(job, kind, raw)] = bench.orchestrator_asks(bytes(16))
+    body = link_pb2.Link.Complete.FromString(raw)
+    assert (job, kind, body.outcome) == (bytes(16), Kind.COMPLETE, infer_pb2.JOB_STATE_ABANDONED)
+    assert not body.HasField("receipt")
+    bench.make(b"hi", finish=Finish.STOP)
+    assert bench.orchestrator_asks(JOB) == []  # its end waits for an outcome
+
+
 async def test_outcome_of_an_older_attempt_stops_nothing(bench: Bench) -> None:
     bench.start(bench.ticket(epoch=2), epoch=2)
     bench.orchestrator_says(infer_pb2.JOB_STATE_ABANDONED)
