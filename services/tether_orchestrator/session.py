@@ -124,6 +124,10 @@ class Sessions:
         SESSIONS.set(len(self._ends))
         return end
 
+    def lapsed(self, session: bytes) -> bool:
+        """Whether nobody answers for a session."""
+        return self._leases.lapsed(session, self._now_s())
+
     def close(self, end: SessionEnd) -> None:
         """A session stream ended; the session itself stands until its lease is over."""
         if self._ends.get(end.row.session) is end:

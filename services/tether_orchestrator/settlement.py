@@ -14,7 +14,7 @@ from tether.errors import Reason, TetherError
 from tether.identity import Role
 from tether.job.commit import check_receipt, is_fault, is_whole, over, receipt_body, used
 from tether.job.hold import within
-from tether.job.state import State
+from tether.job.state import State, is_open
 from tether.store.jobs import Completion, JobRow, JobStore, Refused, Settled
 from tether.v1.infer_pb2 import Infer, JobState
 from tether.v1.placement_pb2 import JobOutcome
@@ -172,6 +172,8 @@ class Settlement:
     async def _write(self, end: End, completion: Completion) -> Settled:
         with COMMIT.time():
             [result] = await self._store.complete([completion])
+        if isinstance(result, Settled) and self._undecided(end, result):
+            [result] = await self._store.complete([replace(completion, gateway=None)])
         if isinstance(result, Refused):
             raise result.error
         if result.written:
@@ -179,6 +181,12 @@ class Settlement:
             if result.row.raced_epoch:
                 await self._tell_racer(result.row)
         return result
+
+    def _undecided(self, end: End, result: Settled) -> bool:
+        """Whether a whole answer waits for a driver to say which of two attempts counts, and the driver is gone."""
+        row = result.row
+        raced = not result.written and is_open(row.state) and row.raced_epoch and end.outcome is State.DONE
+        return bool(raced) and self._sessions.lapsed(row.driver.session)
 
     def _receipt(self, end: End) -> Infer.ReceiptBody | None:
         """What the receipt says, once its signature holds."""

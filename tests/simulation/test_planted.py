@@ -24,11 +24,10 @@ LIMIT_S = 300.0
 @pytest.mark.parametrize(
     ("bug", "seeds"),
     [
-        ("settled-from-the-beginning", "1:60"),
-        ("second-outcome-written", "1:60"),
         ("last-chunk-before-the-commit", "1:10"),
-        ("read-on-from-the-beginning", "1:60"),
         ("hold-kept-by-the-abandoned", "1:20"),
+        ("second-outcome-written", "1:60"),
+        ("placed-unheard", "1:120"),
     ],
 )
 def test_planted_bug_is_found(bug: str, seeds: str) -> None:
