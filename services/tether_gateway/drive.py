@@ -12,7 +12,7 @@ import time
 import structlog
 
 from tether.errors import TetherError
-from tether.v1 import placement_pb2
+from tether.v1 import infer_pb2, placement_pb2
 from tether_gateway.admission import Admitted
 from tether_gateway.attempt import wait_s
 from tether_gateway.conductor import Conductor
@@ -20,7 +20,7 @@ from tether_gateway.governor import Again, Governor
 from tether_gateway.splice import Splice
 from tether_gateway.tasks import Tasks
 
-DRIVES_MAX = 256  # at a time; an orchestrator asks again for what was not taken
+DRIVES_MAX = 256  # at a time: what an operator requeues beyond goes back to the dead letters
 _log = structlog.get_logger("tether.gateway")
 
 
@@ -47,10 +47,22 @@ class Drives:
 
     def drive(self, asked: placement_pb2.Drive) -> None:
         """Take a job over, unless it is driven here already."""
-        if asked.job_id in self._running or self._governor.draining or len(self._running) >= DRIVES_MAX:
+        if asked.job_id in self._running:
+            return
+        if self._governor.draining or len(self._running) >= DRIVES_MAX:
+            self._tasks.spawn(self._bury_again(asked))
             return
         self._running.add(asked.job_id)
         self._tasks.spawn(self._drive(asked))
+
+    async def _bury_again(self, asked: placement_pb2.Drive) -> None:
+        """Say that the job stays dead: nobody else was asked, and its hold would stand until its deadline."""
+        why = "DRAINING: the gateway that was asked to drive it again had no room; requeue it"
+        request = placement_pb2.CompleteRequest(job_id=asked.job_id, outcome=infer_pb2.JOB_STATE_DEAD, error=why)
+        try:
+            await self._governor.complete(request)
+        except TetherError as error:
+            _log.warning("a requeued job was not taken", job=asked.job_id.hex(), reason=error.reason.name)
 
     async def _drive(self, asked: placement_pb2.Drive) -> None:
         header = asked.header
