@@ -218,6 +218,15 @@ async def test_reserve_of_a_running_job_joins(store: JobStore) -> None:
     assert not await store.check()
 
 
+async def test_reserve_of_a_running_job_asks_for_no_room(store: JobStore) -> None:
+    asked = replace(reservation(store), limits=Limits(requests_per_minute=1, concurrent_jobs=1))
+    await reserved(store, asked)
+    again, other = await store.reserve([asked, replace(reservation(store, "b"), limits=asked.limits)])
+    assert isinstance(again, Existing)
+    assert isinstance(other, Refused)
+    assert not await store.check()
+
+
 async def test_reserve_twice_in_one_batch_runs_once(store: JobStore) -> None:
     first, second, other = await store.reserve([reservation(store), reservation(store), reservation(store, "b")])
     assert isinstance(first, Reserved)

@@ -70,12 +70,30 @@ def reserve(batch: Sequence[Reservation]) -> Program[list[Reserved | Existing | 
     if len(jobs) == len(batch):
         results: list[Reserved | Existing | Refused] = [_open(books, asked, new) for asked in batch]
         if (yield Blind(NEW_JOB, new, books.steps().steps)):
-            return results
+            return (yield from _met(batch, results))
         books, new = books.anew(), []
     rows = yield from find(list(jobs))
     results = [_reserve_one(books, rows, asked, new) for asked in batch]
     yield from books.write(Insert(NEW_JOB, new))
     return results
+
+
+def _met(
+    batch: Sequence[Reservation], results: list[Reserved | Existing | Refused]
+) -> Program[list[Reserved | Existing | Refused]]:
+    """A repeat asks for no room: what is refused gets its job, where that is there."""
+    refused = [asked.subject.job for asked, result in zip(batch, results, strict=True) if isinstance(result, Refused)]
+    rows = (yield from find(refused)) if refused else {}
+    return [
+        _repeated(rows[asked.subject.job], asked, result) if asked.subject.job in rows else result
+        for asked, result in zip(batch, results, strict=True)
+    ]
+
+
+def _repeated(row: JobRow, asked: Reservation, refused: Reserved | Existing | Refused) -> Reserved | Existing | Refused:
+    subject = asked.subject
+    answer = repeat.on_reserve(standing(row), subject.request_hash, subject.digest, resumed=asked.resumed)
+    return refused if answer is Answer.RUN else _no_run(answer, row)
 
 
 def _open(books: Books, asked: Reservation, new: list[tuple[object, ...]]) -> Reserved | Refused:
