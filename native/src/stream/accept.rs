@@ -191,7 +191,6 @@ impl StreamTable {
         };
         let commit = Action::Commit(job.id, job.run.epoch, body.to_vec(), answer);
         self.win(index, actions);
-        self.refuse_ahead(index, actions);
         actions.push(commit);
     }
 

@@ -32,6 +32,7 @@ impl StreamTable {
         if outcome == DONE {
             let fields = std::mem::take(fields);
             job.release(fields, settlement);
+            self.refuse_ahead(index, &mut actions);
             self.end_with(index, &mut actions);
         } else {
             let failure = if outcome == STATE_CANCELLED {

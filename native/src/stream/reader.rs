@@ -103,7 +103,7 @@ impl Job {
         }
         let unit = match place(&self.log, start.position) {
             Place::At(unit) => unit,
-            Place::Ahead if self.end == End::Open => return Ok(None),
+            Place::Ahead if matches!(self.end, End::Open | End::Waiting { .. }) => return Ok(None), // it may go on
             Place::Behind => return Err(BEHIND),
             Place::Ahead | Place::Nowhere => return Err(CURSOR),
         };

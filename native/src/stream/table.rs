@@ -241,7 +241,7 @@ impl StreamTable {
         actions.push(Action::Failed(waiting.reader.id, failure.serialize()));
     }
 
-    /// The end is known: who waits for a place beyond it never gets there.
+    /// The end is written: who waits for a place beyond it never gets there.
     pub(super) fn refuse_ahead(&mut self, index: usize, actions: &mut Actions) {
         let Some(job) = self.jobs.get_mut(index) else { return };
         for waiting in std::mem::take(&mut job.waiting) {

@@ -257,6 +257,7 @@ def test_reader_at_no_place_is_refused(tokens: int, size: int, state: bytes | No
     region.said.clear()
     region.said += region.table.join(JOB, 71, b"", b"", 0, tokens=tokens, bytes=size, chain_state=state)
     region.end(1, 1)
+    region.said += region.table.committed(JOB, 1, DONE, 1, 0)  # until then another attempt may count
     (failed,) = [action for action in region.said if action[0] == "failed"]
     failure = link_pb2.Link.Failure.FromString(failed[2])
     assert (failed[1], failure.reason) == (71, reason)
