@@ -144,8 +144,9 @@ class Endings:
 
         Of two attempts that race only the driver says which one counts, and of an old one nobody asks the end.
         """
-        looks = 0
-        while (settled := await self._settler.settle(request, flight.late)).outcome == infer_pb2.JOB_STATE_RESERVED:
+        looks, late = 0, flight.late
+        while (settled := await self._settler.settle(request, late)).undecided:
+            late = asyncio.Event()  # an end that was not taken when it was told is not delivered before it is
             if flight.driver or looks >= LOOKS_MIN:
                 self.undecided(flight)
             looks += 1

@@ -36,6 +36,7 @@ AGAIN = frozenset(
         Reason.NODE_TOKEN_INVALID,
     }
 )
+_OPEN = infer_pb2.JOB_STATE_RESERVED
 _log = structlog.get_logger("tether.gateway")
 Request = placement_pb2.CompleteRequest
 Response = placement_pb2.CompleteResponse
@@ -61,6 +62,12 @@ class Settled:
     outcome: infer_pb2.JobState.ValueType
     settlement: infer_pb2.Infer.Settlement.ValueType
     receipt: bytes = b""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the job may go on: nothing is written, and an attempt that was cut off says nothing of the others."""
+        pending = self.settlement == infer_pb2.Infer.SETTLEMENT_PENDING
+        return self.outcome == _OPEN or (pending and self.outcome == infer_pb2.JOB_STATE_ABANDONED)
 
     def elsewhere(self, request: Request) -> bool:
         """Whether the job is done by another answer's end than the one that was asked to be written."""
@@ -180,7 +187,7 @@ class Settler:
         self._underway.discard(name)
         if done.cancelled() or self._journal is None:
             return
-        if done.exception() is None:
+        if done.exception() is None and not _undecided(done.result()):
             self._journal.done(name)
         else:
             self._more.set()
@@ -218,6 +225,8 @@ class Settler:
             _log.error("a journaled end is no message", name=name.hex())
         else:
             metrics.SETTLED.labels(_label(response.outcome)).inc()
+            if request.outcome == infer_pb2.JOB_STATE_DONE and _undecided(response):
+                return False
             if response.outcome != request.outcome:
                 held = infer_pb2.JobState.Name(response.outcome)
                 _log.warning("a journaled end came second", job=request.job_id.hex(), outcome=held)
@@ -230,6 +239,11 @@ class Settler:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _undecided(response: Response) -> bool:
+    """Whether the job goes on: a whole answer that was delivered stays until the job has an end."""
+    return response.outcome == _OPEN
 
 
 def name_of(request: Request) -> bytes:

@@ -115,6 +115,35 @@ async def test_late_end_leaves_pending_and_is_written_when_the_store_is_back(sto
     await journal.close()
 
 
+async def test_delivered_end_that_is_undecided_stays_until_the_job_has_an_end(store: Store, tmp_path: Path) -> None:
+    journal = await opened(tmp_path)
+    made = settler(store, journal)
+    store.held, store.gate = infer_pb2.JOB_STATE_RESERVED, asyncio.Event()
+    assert await made.settle(end(), late()) == Settled(DONE, PENDING)
+    store.gate.set()
+    await until(lambda: store.asked > 2)
+    assert [name for name, _ in journal.entries()] == [bytes([1]) * 16 + b"\1\0\0\0"]
+    store.held = None
+    await until(lambda: not journal.entries())
+    await made.close()
+    await journal.close()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "settlement", "open_yet"),
+    [
+        (infer_pb2.JOB_STATE_RESERVED, COMMITTED, True),
+        (infer_pb2.JOB_STATE_ABANDONED, PENDING, True),
+        (infer_pb2.JOB_STATE_ABANDONED, COMMITTED, False),
+        (DONE, PENDING, False),
+    ],
+)
+def test_end_is_undecided(
+    outcome: infer_pb2.JobState.ValueType, settlement: infer_pb2.Infer.Settlement.ValueType, *, open_yet: bool
+) -> None:
+    assert Settled(outcome, settlement).undecided is open_yet
+
+
 async def test_gauge_of_journaled_ends_falls_back_to_zero(store: Store, tmp_path: Path) -> None:
     journal = await opened(tmp_path)
     store.fault = AWAY
