@@ -37,7 +37,7 @@ from tether_gateway.tasks import Tasks
 
 REATTACH_S = 0.1  # a worker that lives answers a hello in a few milliseconds; elsewhere costs about as much
 DIAL_S = 1.0  # a worker that was just chosen and does not answer in this is gone
-FOLLOW_S = 7.0  # two more than the lease of a session, as streams.md §3 says
+FOLLOW_S = 12.0  # two more than two leases of a session, the second since its orchestrator began anew (streams.md §3)
 FOLLOW_WAIT_S = 0.5  # between two looks for a driver at most
 _log = structlog.get_logger("tether.gateway")
 
@@ -255,7 +255,7 @@ class Mover:
             flight.followed = (flight.epoch, now_s, 0)
         epoch, since_s, tries = flight.followed
         if now_s - since_s > FOLLOW_S:
-            raise lost.error
+            raise TetherError(Reason.WORKER_LOST, f"Nobody drives the job: {lost.error.message}", retry_after_s=0.5)
         flight.followed = (epoch, since_s, tries + 1)
         await self._pause(flight, min(FOLLOW_WAIT_S, REFUSALS_WAIT_S * tries))
         if not flight.admitted.raw:
