@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from world import World
 
 KINDS = ("kill", "stop", "part", "mute", "store", "forget", "slow", "skew", "back", "drain", "twice")
+APART_S = 30.0  # that any two clocks may be apart, as overlay.md says
 
 
 class Faults:
@@ -107,12 +108,12 @@ class Faults:
         self.world.net.twice = 0.0
 
     def _skew(self) -> None:
-        self._clock(self._victim("worker", "gateway", "orchestrator"), self.rng.uniform(-30.0, 30.0))
+        self._clock(self._victim("worker", "gateway", "orchestrator"), self.rng.uniform(-APART_S / 2, APART_S / 2))
 
     def _back(self) -> None:
         """A clock is ahead, and then is set right: it steps back."""
         victim = self._victim("worker", "gateway", "orchestrator")
-        self._clock(victim, self.rng.uniform(1.0, 30.0))
+        self._clock(victim, self.rng.uniform(1.0, APART_S / 2))
         self._later(0.1, 1.0, self._clock, victim, 0.0)
 
     def _clock(self, name: str, skew_s: float) -> None:
