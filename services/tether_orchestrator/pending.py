@@ -13,7 +13,9 @@ from itertools import islice
 import structlog
 
 from tether.errors import TetherError
+from tether.job.state import State, is_open
 from tether.node.journal import Journal
+from tether.store.jobs import Settled
 from tether.v1.placement_pb2 import CompleteRequest
 from tether_orchestrator.ending import End, end_of, request_of
 from tether_orchestrator.metrics import PENDING
@@ -47,7 +49,7 @@ class Pending:
             TetherError: STORE_UNAVAILABLE where the journal cannot be written either.
         """
         who = _WORKER + end.worker.encode() if end.worker else _GATEWAY + end.gateway.encode()
-        whose = _WORKER if end.worker else b""  # beside the driver's: of two attempts that race only that one counts
+        whose = _WORKER if end.worker else end.gateway.encode()  # side by side: of a race the driver's counts
         name = _PREFIX + end.job + struct.pack("<I", end.epoch) + whose
         body = struct.pack("<H", len(who)) + who + request_of(end).SerializeToString()
         await self._journal.add(name, body)
@@ -58,6 +60,7 @@ class Pending:
         """Write a batch of what is kept, oldest first; returns how many are settled. TetherError: the store is gone."""
         batch = list(islice(self._kept.items(), _BATCH_MAX))
         results = await asyncio.gather(*(write(_parse(body)) for _name, body in batch), return_exceptions=True)
+        settled = 0
         for (name, body), result in zip(batch, results, strict=True):
             if isinstance(result, TetherError) and _stays(result):
                 continue
@@ -65,12 +68,16 @@ class Pending:
                 _log.warning("pending_end_refused", job=_parse(body).job.hex(), reason=result.reason.name)
             elif isinstance(result, BaseException):
                 raise result
+            elif _undecided(_parse(body), result):
+                self._kept[name] = self._kept.pop(name)  # behind the others
+                continue
+            settled += 1
             self._done(name, body)
         PENDING.set(len(self._kept))
         failed = next((result for result in results if isinstance(result, TetherError) and _stays(result)), None)
         if failed is not None:
             raise failed
-        return len(batch)
+        return settled
 
     def _done(self, name: bytes, body: bytes) -> None:
         if self._kept.get(name) is body:  # else the same end was asked for again meanwhile
@@ -80,6 +87,11 @@ class Pending:
 
 def _stays(error: TetherError) -> bool:
     return error.row.again or error.reason in GONE
+
+
+def _undecided(end: End, result: object) -> bool:
+    """Whether a whole answer, which somebody was given, waits for the end of a job that goes on."""
+    return end.outcome is State.DONE and isinstance(result, Settled) and is_open(result.row.state)
 
 
 def _parse(body: bytes) -> End:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -9,6 +10,7 @@ from tether.errors import Reason, TetherError
 from tether.job.hold import Position
 from tether.job.state import State
 from tether.node.journal import Journal
+from tether.store.jobs import JobRow, Settled
 from tether.v1.infer_pb2 import Infer
 from tether_orchestrator.ending import End
 from tether_orchestrator.pending import Pending
@@ -77,4 +79,40 @@ async def test_a_worker_s_end_does_not_take_the_place_of_the_driver_s(tmp_path: 
     await pending.write(write)
     assert written == [by_driver, BY_WORKER]
     assert len(pending) == 0
+    await journal.close()
+
+
+async def test_a_reader_s_end_does_not_take_the_place_of_the_driver_s(tmp_path: Path) -> None:
+    journal, pending = await open_(tmp_path)
+    by_driver = replace(BY_WORKER, worker="", gateway="g")
+    by_reader = replace(by_driver, gateway="h")
+    await pending.keep(by_driver)
+    await pending.keep(by_reader)
+    written: list[End] = []
+
+    async def write(end: End) -> None:
+        written.append(end)
+
+    assert await pending.write(write) == 2
+    assert written == [by_driver, by_reader]
+    await journal.close()
+
+
+async def test_pending_answer_of_a_job_that_goes_on_stays_behind_the_others(tmp_path: Path) -> None:
+    journal, pending = await open_(tmp_path)
+    await pending.keep(BY_WORKER)
+    await pending.keep(BY_GATEWAY)
+    states = [State.RESERVED]
+    written: list[bytes] = []
+
+    async def write(end: End) -> Settled:
+        written.append(end.job)
+        return Settled(Mock(spec=JobRow, state=states[0]), written=False)
+
+    assert await pending.write(write) == 1
+    assert len(pending) == 1
+    assert await pending.write(write) == 0
+    states[0] = State.DONE
+    assert await pending.write(write) == 1
+    assert written == [BY_WORKER.job, BY_GATEWAY.job, BY_WORKER.job, BY_WORKER.job]
     await journal.close()
