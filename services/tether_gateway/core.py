@@ -160,7 +160,7 @@ class GatewayCore:
                 self.drives.drive(response.drive)
             case "drain":
                 _log.info("orchestrator drains", peer=peer.node_id)
-                self._orchestrators.next("", peer)
+                self._orchestrators.fail(peer)
             case "revocations":
                 self.links.revoked(response.revocations.node_ids)
             case kind:

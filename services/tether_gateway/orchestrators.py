@@ -6,7 +6,7 @@ Source: docs/design/design.md §4.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -36,8 +36,11 @@ class Peers(Protocol):
     async def one(self, key: str, timeout_s: float) -> Peer:
         """The best for `key`, waited for."""
 
-    def next(self, key: str, failed: Peer) -> Peer | None:
-        """The next best after one that failed."""
+    def fail(self, peer: Peer) -> None:
+        """Pass it over for a moment, because it did not answer."""
+
+    def other(self, key: str, but: Collection[str]) -> Peer | None:
+        """The best for `key` that is none of these node ids."""
 
     def known(self, node_id: str) -> Peer | None:
         """The one with this node id."""
@@ -136,6 +139,7 @@ class Orchestrators:
         peer = self._peers.known(call.first) if call.first else None
         peer = peer or await self._peers.one(key, min(timeout_s, self._find_s))
         last: TetherError | None = None
+        tried: list[str] = []
         for _ in range(_TRIES_MAX):
             left_s = until_s - time.monotonic()
             if peer is None or left_s <= 0:
@@ -145,15 +149,21 @@ class Orchestrators:
             except TetherError as error:
                 if error.reason not in _UNHEARD:
                     raise
-                last = error
+                last = error if last is None or last.reason is not Reason.STORE_UNAVAILABLE else last
                 self._passed_over(peer, error.reason)
-            peer = self._peers.next(key, peer)
+            tried.append(peer.node_id)
+            peer = self._peers.other(key, tried)
         if last is not None and last.reason is Reason.STORE_UNAVAILABLE:
             raise last
         raise TetherError(Reason.NO_ORCHESTRATOR, "No orchestrator answers.", retry_after_s=1.0) from last
 
     def _passed_over(self, peer: Peer, reason: Reason) -> None:
-        """Say so, but once a second: a store that is gone refuses every request, and its disk may be the log's."""
+        """Say so, but once a second: a store that is gone refuses every request, and its disk may be the log's.
+
+        One whose store is gone answers, and may know jobs or hold quota that nobody else has: the next call asks it.
+        """
+        if reason is not Reason.STORE_UNAVAILABLE:
+            self._peers.fail(peer)
         now_s, key = time.monotonic(), (peer.node_id, reason)
         if now_s - self._said_s.get(key, -_SAY_S) < _SAY_S:
             return
@@ -169,13 +179,12 @@ class Orchestrators:
             response_deserializer=call.answer,
         )
         metadata = (*self._channels.metadata(peer.node_id), *call.trace)
-        if self._deaf(peer):
-            timeout_s = min(timeout_s, _DEAF_S)
-        answer = invoke(call.request, metadata=metadata, timeout=timeout_s)
+        was_deaf = self._deaf(peer)  # it may hear again by the time its half second is over
+        answer = invoke(call.request, metadata=metadata, timeout=min(timeout_s, _DEAF_S) if was_deaf else timeout_s)
         try:
             response: Response = await self._heard(peer, answer)
         except aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._deaf(peer):
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and (was_deaf or self._deaf(peer)):
                 raise _unheard() from error
             raise from_rpc_error(error, peer="the orchestrator") from error
         return response

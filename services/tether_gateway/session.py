@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import grpc
 import structlog
 from grpc import aio
 
@@ -20,6 +21,7 @@ from tether_gateway.orchestrators import Channels
 
 BEAT_S = 1.0  # a fifth of the lease
 DEAF_S = 2.5  # two beats unanswered, and half of one for the way
+_SILENT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})  # may be of this side's making
 _PATH = "/tether.v1.PlacementService/Session"
 _log = structlog.get_logger("tether.gateway")
 Heard = Callable[[Peer, placement_pb2.SessionResponse], None]
@@ -57,13 +59,15 @@ class Sessions:
         wanted = set(peers)
         for peer in set(self._tasks) - wanted:
             self._tasks.pop(peer).cancel()
+            self._heard_s.pop(peer, None)
         for peer in wanted - set(self._tasks):
+            self._heard_s[peer] = self._now_s()  # it has as long for its first answer as for any other
             self._tasks[peer] = asyncio.create_task(self._keep(peer))
 
     def deaf(self, peer: Peer) -> bool:
-        """Whether an orchestrator answers no beats though the stream with it stands."""
+        """Whether an orchestrator has answered nothing of late: a new connection to a stopped one says nothing else."""
         heard_s = self._heard_s.get(peer)
-        return heard_s is not None and asyncio.get_running_loop().time() - heard_s > DEAF_S
+        return heard_s is not None and self._now_s() - heard_s > DEAF_S
 
     async def close(self) -> None:
         """Say that this gateway leaves, and end."""
@@ -76,12 +80,18 @@ class Sessions:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
+
     async def _keep(self, peer: Peer) -> None:
         failures = 0
         while not self._leaving.is_set():
             try:
                 failures = 0 if await self._stand(peer) else failures + 1
             except aio.AioRpcError as error:
+                if error.code() not in _SILENT:
+                    self._heard_s[peer] = self._now_s()
                 failures += 1
                 _log.info("session broke", peer=peer.node_id, code=error.code().name)
             await asyncio.sleep(backoff_s(failures, random.random()))  # noqa: S311 - spreads redials, no secret
@@ -100,10 +110,10 @@ class Sessions:
                 if not heard:
                     metrics.SESSIONS.inc()
                 heard = True
-                self._heard_s[peer] = asyncio.get_running_loop().time()
+                self._heard_s[peer] = self._now_s()
                 self._on_heard(peer, response)
+            self._heard_s[peer] = self._now_s()  # it ended the stream itself
         finally:
-            self._heard_s.pop(peer, None)
             call.cancel()
             if heard:
                 metrics.SESSIONS.dec()

@@ -7,7 +7,7 @@ Source: Thaler and Ravishankar, "A name-based mapping scheme for rendezvous" (19
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Protocol
@@ -140,16 +140,19 @@ class Peers:
 
     def best(self, key: str) -> Peer | None:
         """The best peer for `key` now: one that failed lately only where there is no other."""
+        return self.other(key, ())
+
+    def other(self, key: str, but: Collection[str]) -> Peer | None:
+        """The best peer for `key` now that is none of these node ids."""
         now_s = self._now_s()
-        order = ranked(self._peers.values(), key)
+        order = [peer for peer in ranked(self._peers.values(), key) if peer.node_id not in but]
         fine = [peer for peer in order if self._failed.get(peer.node_id, 0.0) <= now_s]
         return next(iter(fine or order), None)
 
     def next(self, key: str, failed: Peer) -> Peer | None:
         """Pass `failed` over and return the next best; None where there is no other."""
         self.fail(failed)
-        following = self.best(key)
-        return None if following is None or following.node_id == failed.node_id else following
+        return self.other(key, (failed.node_id,))
 
     async def one(self, key: str, timeout_s: float = WAIT_S) -> Peer:
         """The best peer for `key`, waited for where there is none.

@@ -6,7 +6,7 @@ No policy and no store: every request goes to the next worker in turn. A test ch
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from grpc import aio
@@ -93,9 +93,12 @@ class FakeOrchestrator(placement_pb2_grpc.PlacementServiceServicer, control_pb2_
         """This orchestrator, by its node id."""
         return self.peer if node_id == self.node.node_id else None
 
-    def next(self, _key: str, _failed: Peer) -> Peer | None:
+    def fail(self, peer: Peer) -> None:
+        """There is no other to prefer."""
+
+    def other(self, _key: str, but: Collection[str]) -> Peer | None:
         """There is no other."""
-        return None
+        return None if self.peer is None or self.peer.node_id in but else self.peer
 
     # LinkEvents
 

@@ -1,10 +1,12 @@
 """Asking orchestrators: the next one where one does not answer, or was stopped."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from typing import Any
 
+import grpc
 import pytest
+from grpc import aio
 from structlog.testing import capture_logs
 
 from tether.errors import Reason, TetherError
@@ -19,11 +21,14 @@ FIRST, SECOND = Peer("first", "127.0.0.1:1", 1), Peer("second", "127.0.0.1:2", 1
 class Call:
     """A call that answers, or never does."""
 
-    def __init__(self, response: CompleteResponse | None) -> None:
+    def __init__(self, response: CompleteResponse | None, error: Exception | None = None) -> None:
         self.response = response
+        self.error = error
         self.cancelled = False
 
     def __await__(self) -> Generator[Any, None, CompleteResponse]:
+        if self.error is not None:
+            raise self.error
         if self.response is None:
             yield from asyncio.get_running_loop().create_future()
         assert self.response is not None
@@ -34,18 +39,23 @@ class Call:
 
 
 class Region:
-    """Peers and channels in one; the peers in `stopped` take calls and answer nothing."""
+    """Peers and channels in one; the peers in `stopped` take calls and answer nothing, those in `errors` that."""
 
     def __init__(self, *peers: Peer) -> None:
         self.peers = list(peers)
         self.stopped: set[Peer] = set()
+        self.errors: dict[str, Exception] = {}
+        self.failed: list[Peer] = []
         self.calls: list[tuple[str, Call]] = []
 
     async def one(self, _key: str, _timeout_s: float) -> Peer:
         return self.peers[0]
 
-    def next(self, _key: str, failed: Peer) -> Peer | None:
-        return next((peer for peer in self.peers if peer != failed), None)
+    def fail(self, peer: Peer) -> None:
+        self.failed.append(peer)
+
+    def other(self, _key: str, but: Collection[str]) -> Peer | None:
+        return next((peer for peer in self.peers if peer.node_id not in but), None)
 
     def known(self, node_id: str) -> Peer | None:
         return next((peer for peer in self.peers if peer.node_id == node_id), None)
@@ -53,7 +63,7 @@ class Region:
     def to(self, node_id: str, _address: str) -> Any:
         def invoke(_request: object, **_given: object) -> Call:
             stopped = node_id in {peer.node_id for peer in self.stopped}
-            call = Call(None if stopped else CompleteResponse())
+            call = Call(None if stopped else CompleteResponse(), self.errors.get(node_id))
             self.calls.append((node_id, call))
             return call
 
@@ -73,6 +83,27 @@ async def test_orchestrator_that_was_stopped_is_passed_over() -> None:
         assert await asking.complete("key", CompleteRequest(), 30.0) == CompleteResponse()
     assert [name for name, _ in region.calls] == ["first", "second"]
     assert region.calls[0][1].cancelled
+
+
+async def test_orchestrator_that_hears_again_too_late_for_a_call_is_passed_over() -> None:
+    region = Region(FIRST, SECOND)
+    late = aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, aio.Metadata(), aio.Metadata(), "too late")
+    region.errors = {"first": late}
+    heard = iter([True, False, False, False])  # deaf as the call is made, and not any more as its half second is over
+    asking = Orchestrators(region, region, deaf=lambda _: next(heard))
+    assert await asking.complete("key", CompleteRequest(), 30.0) == CompleteResponse()
+    assert [name for name, _ in region.calls] == ["first", "second"]
+
+
+async def test_refusal_for_the_store_sends_on_and_marks_nobody_as_silent() -> None:
+    region = Region(FIRST, SECOND)
+    refusal = TetherError(Reason.STORE_UNAVAILABLE, "The store cannot be reached")
+    region.errors = {"first": refusal, "second": refusal}
+    with pytest.raises(TetherError) as raised:
+        await Orchestrators(region, region).complete("key", CompleteRequest(), 1.0)
+    assert raised.value.reason is Reason.STORE_UNAVAILABLE
+    assert [name for name, _ in region.calls] == ["first", "second"]
+    assert not region.failed
 
 
 async def test_orchestrator_that_alone_knows_a_job_is_asked_first() -> None:

@@ -107,6 +107,17 @@ def test_only_peer_that_failed_is_still_the_best_and_no_next(overlay, peers):
     assert peers.best("k") == only
 
 
+def test_next_is_another_one_also_where_all_failed_lately(overlay, peers):
+    for node in "ab":
+        overlay.tell(change(ChangeKind.UP, node))
+    first = peers.best("k")
+    second = peers.next("k", first)
+    peers.fail(second)
+    assert peers.best("k") == first
+    assert peers.next("k", first) == second
+    assert peers.other("k", (first.node_id, second.node_id)) is None
+
+
 async def test_one_waits_for_the_first_peer(overlay, peers):
     waiting = asyncio.create_task(peers.one("k"))
     await asyncio.sleep(0)
