@@ -119,6 +119,7 @@ class Offline:
             TetherError: STORE_UNAVAILABLE where no slice has room, or the journal takes no more.
         """
         price = self._quotas.price(subject.model)
+        self._slices.want(subject.tenant, price)
         held = (subject.limit_tokens, most(price, subject.limit_tokens))
         slice_ = self._slices.take(subject.tenant, *held) if len(self._jobs) < _JOBS_MAX else None
         if slice_ is None:
@@ -159,6 +160,9 @@ class Offline:
         ended = replace(job, state=state, used=used, receipt=receipt, ended_ms=_wall_ms())
         await self._journal.add(_PREFIX + job.subject.job, encode(ended))
         self._jobs[job.subject.job] = ended
+        slice_ = self._spending.get(job.subject.job)
+        if slice_ is not None:  # the lease covers what it used: the rest serves others while the store is gone
+            self._slices.free(slice_, *_unused(ended))
         return ended
 
     async def import_ended(self) -> int:
@@ -185,11 +189,16 @@ class Offline:
     def _done(self, job: OfflineJob) -> None:
         name = job.subject.job
         self._journal.done(_PREFIX + name)
-        del self._jobs[name]
+        freed = self._jobs.pop(name).state is not State.RESERVED
         slice_ = self._spending.pop(name, None)
         if slice_ is not None:
-            unused = most(job.price, job.subject.limit_tokens) - cost(job.price, job.used)
-            self._slices.give_back(slice_, job.subject.limit_tokens - job.used.tokens, unused)
+            self._slices.give_back(slice_, *((0, 0) if freed else _unused(job)))
+
+
+def _unused(job: OfflineJob) -> tuple[int, int]:
+    """Tokens and micros that were held for a job and not used by it."""
+    limit = job.subject.limit_tokens
+    return limit - job.used.tokens, most(job.price, limit) - cost(job.price, job.used)
 
 
 def _imported(job: OfflineJob) -> Imported:

@@ -141,7 +141,7 @@ async def test_slice_ends_what_may_run_without_the_store(region: Region) -> None
         with pytest.raises(TetherError) as caught:
             await take()
     assert caught.value.reason is Reason.STORE_UNAVAILABLE
-    assert len(taken) == 1_000 // 13  # 5 of the prompt and 8 of the answer each
+    assert len(taken) == 10_000 // 16 // 13  # of the day's limit a sixteenth; 5 of the prompt and 8 of the answer each
 
 
 async def test_restart_without_an_end_imports_what_the_journal_kept(region: Region) -> None:

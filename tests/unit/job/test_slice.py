@@ -2,7 +2,9 @@
 
 import random
 
-from tether.job.slice import Slice, give_back, is_stale, take
+from tether.job.price import FREE, Price
+from tether.job.quota import UNLIMITED, Limits
+from tether.job.slice import Slice, give_back, is_own, is_stale, mark, size, take
 
 
 def drawn(tokens: int = 100, micros: int = 50, until_s: float = 10.0) -> Slice:
@@ -48,3 +50,28 @@ def test_slice_never_grants_more_than_was_drawn_whatever_the_order() -> None:
         assert one.tokens >= 0
         assert one.tokens + sum(tokens for tokens, _ in out) <= 1_000
         assert one.jobs == len(out)
+
+
+def test_slice_that_is_used_up_is_drawn_anew() -> None:
+    one = drawn()
+    one.granted = 100
+    take(one, 50, 0, 0.0)
+    assert not is_stale(one, 0.0, 10.0)
+    take(one, 1, 0, 0.0)
+    assert is_stale(one, 0.0, 10.0)
+
+
+def test_size_is_a_small_part_of_what_limits_allow() -> None:
+    price = Price(1, 1_000, 2_000)
+    assert size(1_000, UNLIMITED, price, 60.0) == 1_000
+    assert size(1_000, Limits(tokens_per_day=1_600), price, 60.0) == 100
+    assert size(1_000, Limits(tokens_per_minute=100), price, 120.0) == 200
+    assert size(1_000, Limits(spend_per_day_micros=3_200), price, 60.0) == 100
+    assert size(1_000, Limits(spend_per_day_micros=3_200), FREE, 60.0) == 1_000
+
+
+def test_mark_says_whose_wish_a_lease_is() -> None:
+    for lease in (bytes(16), b"\xff" * 16):
+        assert is_own(mark(lease, own=True))
+        assert not is_own(mark(lease, own=False))
+        assert mark(lease, own=True)[:-1] == lease[:-1]

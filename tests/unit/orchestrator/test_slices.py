@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from tether.errors import Reason, TetherError
-from tether.job.price import FREE
-from tether.job.quota import UNLIMITED
+from tether.job.price import FREE, Price
+from tether.job.quota import UNLIMITED, Limits
 from tether.store.jobs import Lease, Leased, Refused
 from tether_orchestrator.slices import Slices
 
@@ -35,24 +35,31 @@ class Store:
         return []
 
     async def leases(self, node: str) -> Sequence[Lease]:
-        return list(self.held.values())
+        return [lease for lease in self.held.values() if node in ("", lease.node)]
 
 
 class Quotas:
-    """No limits."""
+    """The same limits for all."""
 
-    def limits(self, tenant: str) -> object:
-        return UNLIMITED
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def limits(self, tenant: str) -> Limits:
+        return self._limits
 
 
 class World:
     """Slices on a clock that the test moves."""
 
-    def __init__(self, left: int = 10_000) -> None:
+    def __init__(self, left: int = 10_000, limits: Limits = UNLIMITED) -> None:
         self.now_s = 0.0
         self.store = Store(left)
-        store, quotas = cast("Any", self.store), cast("Any", Quotas())
-        self.slices = Slices(store, quotas, "me", tokens=1_000, life_s=LIFE_S, now_s=lambda: self.now_s)
+        self.quotas = Quotas(limits)
+        self.slices = self.of("me")
+
+    def of(self, node: str) -> Slices:
+        store, quotas = cast("Any", self.store), cast("Any", self.quotas)
+        return Slices(store, quotas, node, tokens=1_000, life_s=LIFE_S, now_s=lambda: self.now_s)
 
 
 async def test_slice_is_drawn_for_a_tenant_that_wants_one_and_not_before() -> None:
@@ -125,3 +132,75 @@ async def test_leases_of_a_former_life_are_given_back_but_for_those_that_jobs_wa
     next_life.store.held = dict(world.store.held) | {b"x" * 16: Lease(b"x" * 16, "acme", "me", 5, 0, 0)}
     await next_life.slices.clear(frozenset({used}))
     assert next_life.store.given_back == [b"x" * 16]
+
+
+async def test_another_orchestrator_holds_a_slice_beside_the_one_that_was_asked_and_not_longer() -> None:
+    world = World()
+    other = world.of("other")
+    world.slices.want("acme", Price(3, 20, 40))
+    await world.slices.renew()
+    await other.renew()
+    taken = other.take("acme", 1_000, 40)
+    assert taken is not None
+    other.give_back(taken, 1_000, 40)
+    for _ in range(20):  # lives in which nobody asks for anything: neither keeps the other's alive
+        world.now_s += LIFE_S / 2
+        await world.slices.renew()
+        await other.renew()
+    assert not world.store.held
+
+
+async def test_orchestrator_that_followed_is_followed_once_it_is_asked_itself() -> None:
+    world = World()
+    other, third = world.of("other"), world.of("third")
+    world.slices.want("acme", FREE)
+    await world.slices.renew()
+    await other.renew()
+    await world.slices.close()  # as when it dies, and its lease is given back
+    other.want("acme", FREE)
+    world.now_s = LIFE_S / 2
+    await other.renew()
+    await third.renew()
+    assert third.take("acme", 1_000, 0)
+
+
+async def test_slice_that_an_outage_used_up_is_drawn_anew_once_the_store_is_back() -> None:
+    world = World()
+    world.slices.want("acme", FREE)
+    await world.slices.renew()
+    used = world.slices.take("acme", 600, 0)
+    assert used is not None
+    assert world.slices.take("acme", 600, 0) is None
+    await world.slices.renew()
+    assert world.slices.take("acme", 600, 0)
+
+
+async def test_what_an_ended_job_did_not_use_serves_others_before_it_is_imported() -> None:
+    world = World()
+    world.slices.want("acme", FREE)
+    await world.slices.renew()
+    used = world.slices.take("acme", 1_000, 0)
+    assert used is not None
+    world.slices.free(used, 900, 0)
+    assert world.slices.take("acme", 900, 0)
+    assert used.jobs == 2
+
+
+async def test_quota_that_has_nothing_left_is_not_asked_at_each_round() -> None:
+    world = World(left=0)
+    world.slices.want("acme", FREE)
+    await world.slices.renew()
+    world.store.left = 10_000
+    world.now_s = 1.0
+    await world.slices.renew()
+    assert world.slices.take("acme", 1, 0) is None
+    world.now_s = 6.0
+    await world.slices.renew()
+    assert world.slices.take("acme", 1, 0)
+
+
+async def test_slice_leaves_most_of_a_day_s_limit_to_jobs_that_need_no_slice() -> None:
+    world = World(limits=Limits(tokens_per_day=1_600))
+    world.slices.want("acme", FREE)
+    await world.slices.renew()
+    assert [lease.tokens for lease in world.store.held.values()] == [100]
