@@ -1,8 +1,9 @@
 """Which outcome of a job holds: the first one that was written.
 
 Worker, driver and a cancelling client may all end a job at the same moment; the row decides, and the others are told.
-Abandonment is no outcome that a client was told: a receipt of the same attempt that waited in some journal still
-commits its answer. Where two attempts race, only the driver knows which one its client reads: no worker ends that job.
+Abandonment is no outcome that a client was told: a receipt of the same attempt, or of the one that it raced, that
+waited in some journal still commits its answer. Where two attempts race, only the driver knows which one its client
+reads: no worker ends that job.
 Source: docs/design/streams.md §3, §5; write-once registers.
 """
 
@@ -42,7 +43,7 @@ def decide(
     """
     if asked_epoch > epoch:
         return Verdict.UNKNOWN
-    if state is State.ABANDONED and asked is State.DONE and asked_epoch == epoch:
+    if state is State.ABANDONED and asked is State.DONE and asked_epoch in (epoch, raced_epoch or epoch):
         return Verdict.LATE
     if not is_open(state):
         return Verdict.HOLDS

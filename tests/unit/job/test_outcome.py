@@ -43,3 +43,10 @@ def test_raced_job_is_ended_by_its_driver_alone() -> None:
 def test_raced_job_may_be_cancelled_by_anyone_and_older_attempts_stay_stale() -> None:
     assert decide(State.RESERVED, 3, State.CANCELLED, ANY_EPOCH, raced_epoch=2, driver=False) is Verdict.WRITE
     assert decide(State.RESERVED, 3, State.DONE, 1, raced_epoch=2, driver=True) is Verdict.STALE
+
+
+def test_answer_of_the_raced_attempt_of_an_abandoned_job_is_late() -> None:
+    for epoch, verdict in ((2, Verdict.LATE), (1, Verdict.LATE), (3, Verdict.UNKNOWN), (ANY_EPOCH, Verdict.HOLDS)):
+        assert decide(State.ABANDONED, 2, State.DONE, epoch, raced_epoch=1) is verdict
+    assert decide(State.ABANDONED, 2, State.DONE, 1) is Verdict.HOLDS
+    assert decide(State.ABANDONED, 2, State.DONE, ANY_EPOCH) is Verdict.HOLDS
