@@ -46,8 +46,9 @@ async def run(args: Args) -> Outcome:
     plan = Plan(workers=WORKERS, store=args.store, mode=args.mode, worker=worker, tenants=TENANTS)
     async with world(plan, args.folder) as place:
         clients = {tenant: place.client(tenant, resume=False) for tenant in TENANTS}
-        calm = await offer(clients, rng, dict.fromkeys(TENANTS, CAPACITY_PER_S * 0.5 / len(TENANTS)), 10.0)
-        peak = await offer(clients, rng, dict.fromkeys(TENANTS, CAPACITY_PER_S * 1.3 / len(TENANTS)), 15.0)
+        calm_s, peak_s = min(10.0, args.n), min(15.0, args.n)
+        calm = await offer(clients, rng, dict.fromkeys(TENANTS, CAPACITY_PER_S * 0.5 / len(TENANTS)), calm_s)
+        peak = await offer(clients, rng, dict.fromkeys(TENANTS, CAPACITY_PER_S * 1.3 / len(TENANTS)), peak_s)
         rates = dict.fromkeys(TENANTS[1:], CAPACITY_PER_S / 20) | {"greedy": CAPACITY_PER_S * 10}
         seen = await offer(clients, rng, rates, float(args.n))
         for client in clients.values():
@@ -102,7 +103,7 @@ async def one(client: Client, tenant: str, seed: int, seen: Seen) -> None:
 
 def judge(outcome: Outcome, calm: Seen, peak: Seen, seen: Seen, seconds: float) -> None:
     """Compare with the targets."""
-    best = sum(len(found) for found in peak.answers.values()) / 15.0
+    best = sum(len(found) for found in peak.answers.values()) / min(15.0, seconds)
     goodput = sum(len(found) for found in seen.answers.values()) / seconds
     fair = [len(seen.answers[tenant]) / max(1, seen.offered[tenant]) for tenant in TENANTS[1:] if seen.offered[tenant]]
     jain = sum(fair) ** 2 / (len(fair) * sum(one * one for one in fair)) if any(fair) else 0.0

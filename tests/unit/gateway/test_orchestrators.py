@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from grpc import aio
 from structlog.testing import capture_logs
 
@@ -126,6 +127,7 @@ async def test_only_orchestrator_that_was_stopped_is_told_in_time() -> None:
 
 async def test_refusals_of_one_reason_are_logged_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orchestrators, "_SAY_S", 60.0)
+    monkeypatch.setattr(orchestrators, "_log", structlog.get_logger("fresh"))  # a bound one would not be captured
     region = Region(FIRST, SECOND)
     region.stopped = {FIRST, SECOND}
     asking = Orchestrators(region, region, deaf=lambda _: True)
