@@ -23,7 +23,7 @@ from tether.v1.registry_pb2 import CreateKeyRequest, CreateTenantRequest, SetPol
 
 MODEL = "tether-demo"
 BACK_S = 20.0  # a breaker closes within a second; a machine whose cores are taken needs more
-SETTLE_S = 100.0  # deadlines of 30 s, and the minute after which upkeep ends what nobody else will
+SETTLE_S = 60.0  # deadlines of 30 s, and as long again for what a sweep or a next life has to end
 ALLOWED_MODES = ("direct", "relay")
 
 
