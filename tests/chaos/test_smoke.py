@@ -45,7 +45,7 @@ def test_row_holds_in_the_small(row, n):
 
 
 @pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
-@pytest.mark.parametrize(("row", "n"), [("R5", 3), ("R6", 20), ("R6B", 100), ("R23", 2_000), ("R26", 2), ("S20", 12)])
+@pytest.mark.parametrize(("row", "n"), [("R5", 3), ("R6", 20), ("R6B", 100), ("R23", 2_000), ("R26", 2), ("S20", 20)])
 def test_row_holds_in_the_small_on_postgresql(row, n):
     run(row, n, "--store", "postgres")
 
