@@ -1,6 +1,7 @@
 """Each row of the chaos harness, small: that it runs, and that nothing is lost in a few of its faults.
 
-The figures are made by `make chaos ROW=… N=…`; here a row that reports anything wrong fails.
+The figures are made by `make chaos ROW=… N=…`; here a row that reports anything wrong fails. R6B, R26 and S20 need a
+minute each to say anything, and are left to that.
 """
 
 import subprocess
@@ -45,7 +46,7 @@ def test_row_holds_in_the_small(row, n):
 
 
 @pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
-@pytest.mark.parametrize(("row", "n"), [("R5", 3), ("R6", 20), ("R6B", 100), ("R23", 2_000), ("R26", 2), ("S20", 20)])
+@pytest.mark.parametrize(("row", "n"), [("R5", 3), ("R6", 20), ("R23", 2_000)])
 def test_row_holds_in_the_small_on_postgresql(row, n):
     run(row, n, "--store", "postgres")
 
