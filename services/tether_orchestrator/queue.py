@@ -218,7 +218,7 @@ class LateBinding(Listener):
         lesser = [one for one in (self._scheduler.lower(request, target) for target in targets) if one is not None]
         for one in lesser:
             if not self._queue.waiting(lane(one)):
-                with contextlib.suppress(TetherError):
+                with contextlib.suppress(TetherError):  # no room for that one either: the next, then a wait
                     choice = self._bind(one, want)
                     SHED.labels("degraded").inc()
                     return choice

@@ -401,7 +401,7 @@ def _why(fate: Fate, row: JobRow, error: str) -> tuple[str, str]:
     if fate is Fate.POISON:
         return (
             Reason.POISON.name,
-            f"{getattr(row, 'poison', 0) + 1} attempts ended early, the last one alone on its worker: {error}",
+            f"{row.poison + 1} attempts ended early, the last one alone on its worker: {error}",
         )
     named = error.partition(":")[0]
     reason = named if named in Reason.__members__ else Reason.JOB_FAILED.name

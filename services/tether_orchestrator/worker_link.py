@@ -145,9 +145,7 @@ class WorkerLinks:
             self._outcome(link, end.job, end.epoch, end.outcome, written=True)
             return
         row = settled.row
-        if row.state is State.RESERVED and getattr(
-            row, "raced_epoch", False
-        ):  # its driver will say which of the two counts
+        if row.state is State.RESERVED and row.raced_epoch:  # its driver will say which of the two counts
             self._outcome(link, end.job, end.epoch, State.ABANDONED, written=False)
             return
         stale = row.epoch > end.epoch or row.state is State.RESERVED

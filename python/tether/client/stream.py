@@ -104,6 +104,7 @@ class Stream:
         self._patience = Patience(None if wanted.timeout_s is None else now_s + wanted.timeout_s, now_s)
         self._gathered = Gathered(anywhere=wanted.request is None, continuation=wanted.continuation)
         self._at = ""
+        self._refused = False
         self.cuts: list[Reason] = []
         self._call = self._open()
 
@@ -112,7 +113,8 @@ class Stream:
 
     async def __aexit__(self, *raised: object) -> None:
         self.cancel()
-        if self._gathered.last is None and self._resume and self._wanted.ours:
+        left_early = self._gathered.last is None and not self._refused
+        if left_early and self._resume and self._wanted.ours:
             await self._call_off()
 
     def __aiter__(self) -> AsyncIterator[Piece]:
@@ -141,6 +143,7 @@ class Stream:
         again = self._resume and self._may(error)
         wait_s = self._patience.wait_s(error, time.monotonic(), random.random()) if again else None  # noqa: S311 - spreads
         if wait_s is None:
+            self._refused = True
             raise error
         self._call.cancel()
         self._calls.gateways.failed(self._at)
@@ -191,6 +194,7 @@ class Stream:
         if self._gathered.last is None:
             async for _ in self:
                 pass
+        self._checked()  # again, for whoever asks for the answer after its receipt was refused
         return self._gathered.answer()
 
     @property

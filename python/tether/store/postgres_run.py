@@ -26,6 +26,7 @@ from tether.store.step import (
     Program,
     Run,
     Table,
+    Texts,
     Together,
     Update,
 )
@@ -190,15 +191,7 @@ def _numbers(column: Sequence[int | None]) -> str:
     return "{" + text + "}"
 
 
-_TEXTS: dict[tuple[str, int, object], tuple[str, Table]] = {}  # by a table's identity, so the table stays too
-
-
-def _text(what: str, table: Table, detail: object, make: Callable[[], str]) -> str:
-    key = (what, id(table), detail)
-    found = _TEXTS.get(key)
-    if found is None:
-        found = _TEXTS[key] = make(), table
-    return found[0]
+_text = Texts().of
 
 
 def _select(table: Table, column: str) -> str:

@@ -23,6 +23,7 @@ from tether.store.step import (
     Program,
     Run,
     Table,
+    Texts,
     Together,
     Update,
     marked,
@@ -176,15 +177,7 @@ _DO: dict[type, Callable[[sqlite3.Connection, Any], Any]] = {
     Mutex: _nothing,
 }
 _marked = cache(marked)
-_TEXTS: dict[tuple[str, int, object], tuple[str, Table]] = {}  # by a table's identity, so the table stays too
-
-
-def _text(what: str, table: Table, detail: object, make: Callable[[], str]) -> str:
-    key = (what, id(table), detail)
-    found = _TEXTS.get(key)
-    if found is None:
-        found = _TEXTS[key] = make(), table
-    return found[0]
+_text = Texts().of
 
 
 def _select(table: Table, column: str) -> str:

@@ -6,7 +6,7 @@ parameters `$1`, `$2`, …
 Source: sans-I/O (sans-io.readthedocs.io); generators as coroutines, PEP 342.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -153,6 +153,21 @@ class Together:
 
 Step = Fetch | Run | Find | Insert | Blind | Update | Delete | Lock | Now | Mutex | Together
 Program = Generator[Step, Any, T]
+
+
+class Texts:
+    """Statements of one dialect, made once for each table: by a table's identity, so the table stays too."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, int, object], tuple[str, Table]] = {}
+
+    def of(self, what: str, table: Table, detail: object, make: Callable[[], str]) -> str:
+        """The statement that does `what` to a table, made by `make` when it is first asked for."""
+        key = (what, id(table), detail)
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = make(), table
+        return found[0]
 
 
 def marked(sql: str) -> str:

@@ -169,6 +169,15 @@ async def test_stream_left_early_ends_a_job_that_only_the_client_can_name(gatewa
     assert servicer.cancels == [stream.correlation_id]
 
 
+async def test_stream_that_was_refused_is_not_cancelled_as_well(gateways):
+    servicer = Failing(0, TetherError(Reason.OVERLOADED, "full", retry_after_s=1.0))
+    async with Client(await gateways(servicer), "k") as client:
+        with pytest.raises(TetherError):
+            await client.infer("p", model="m")
+    assert len(servicer.infers) == 1
+    assert servicer.cancels == []  # a busy service is not asked twice for each refusal
+
+
 async def test_resume_reads_on_behind_a_continuation(gateways):
     servicer = Failing(None)
     async with Client(await gateways(servicer), "k") as client:
